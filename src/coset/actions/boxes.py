@@ -44,10 +44,14 @@ class Boxes(Places):
         super().__init__(group, size)
         if grid_sizes(group) is not None:
             raise SignatureError(
-                explain(f"Boxes of {group}", "a group that maps boxes to boxes; a circular shift cuts them at the border", "use Mask, or Keypoints of the corners")
+                explain(
+                    f"Boxes of {group}",
+                    "a group that maps boxes to boxes; a circular shift cuts them at the border",
+                    "use Mask, or Keypoints of the corners",
+                )
             )
-        self.clip = clip
-        self.linear = self.exact and not clip
+        self.clip, self.exact = clip, self.whole
+        self.linear = self.whole and not clip
 
     def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
         """The hull of the four moved corners."""

@@ -56,9 +56,13 @@ class Field(Raster):
     ):
         super().__init__(group, interpolation, padding)
         if isinstance(order, bool) or not isinstance(order, int) or order < 0:
-            raise SignatureError(explain(f"order={order!r}", "a number of tensor indices", "write order=1 for vectors, order=2 for matrices"))
+            raise SignatureError(
+                explain(f"order={order!r}", "a number of tensor indices", "write order=1 for vectors, order=2 for matrices")
+            )
         if inner is not None and inner.group != group:
-            raise SignatureError(explain(f"Field of {group} with inner={inner!r}", "an inner action of the same group", "build both with one group"))
+            raise SignatureError(
+                explain(f"Field of {group} with inner={inner!r}", "an inner action of the same group", "build both with one group")
+            )
         if inner is not None:
             self.exact = self.exact and inner.exact
         self.order, self.inner = order, inner

@@ -31,7 +31,9 @@ class Raster(Action):
         for option, kind in ((interpolation, Interpolation), (padding, Padding)):
             if not isinstance(option, kind):
                 choices = ", ".join(f"actions.{choice!r}" for choice in kind)
-                raise SignatureError(explain(f"{option!r} for {type(self).__name__}", f"an actions.{kind.__name__}", f"choose among {choices}"))
+                raise SignatureError(
+                    explain(f"{option!r} for {type(self).__name__}", f"an actions.{kind.__name__}", f"choose among {choices}")
+                )
         self.interpolation, self.padding = interpolation, padding
         self.exact, self._turns = grid_facts(group)
         self._sizes = grid_sizes(group)

@@ -101,5 +101,7 @@ def checked_pairs(pairs: Sequence[tuple[int, int]] | None) -> tuple[tuple[int, i
     found = [tuple(pair) for pair in pairs or ()]
     flat = [i for pair in found for i in pair]
     if any(len(pair) != 2 for pair in found) or any(not isinstance(i, int) or i < 0 for i in flat) or len(set(flat)) != len(flat):
-        raise SignatureError(explain(f"pairs={pairs!r}", "disjoint pairs of different indices from 0", "write for instance pairs=[(1, 2), (3, 4)]"))
+        raise SignatureError(
+            explain(f"pairs={pairs!r}", "disjoint pairs of different indices from 0", "write for instance pairs=[(1, 2), (3, 4)]")
+        )
     return tuple((pair[0], pair[1]) for pair in found)

@@ -6,12 +6,13 @@ The plane has its origin at the centre of the image, ((W - 1) / 2, (H - 1) / 2),
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import GroupError, InputError, SignatureError, describe, explain
-from ..groups.base import Finite, Group
+from ..groups.base import Group
 from ..tree import Tree, leaves
 
 MANY = 4096
@@ -46,7 +47,8 @@ def check_plane(group: Group, owner: str) -> None:
             raise SignatureError(explain(f"{owner} of {group}", "circular shifts of two axes", "write Torus(H, W)"))
         return
     try:
-        matrix = group.matrix(group.at(1).identity())
+        group = settled(group)
+        matrix = group.matrix(group.identity())
     except GroupError as error:
         raise SignatureError(explain(f"{owner} of {group}, which has no matrices", "2 x 2 matrices", remedy)) from error
     if tuple(matrix.shape[-2:]) != (2, 2) or matrix.is_complex():
@@ -55,10 +57,18 @@ def check_plane(group: Group, owner: str) -> None:
         raise SignatureError(explain(f"{owner} of {group}, with {kind} {size} matrices", "real 2 x 2 matrices", remedy))
 
 
+def settled(group: Group) -> Group:
+    """The group with a free number of points fixed to one, so that its elements can be built."""
+    try:
+        group.identity()
+    except GroupError:
+        return group.at(1)
+    return group
+
+
 def some_elements(group: Group) -> Tree:
     """All elements of a finite group, or a sample where there are very many."""
-    group = group.at(1)
-    if isinstance(group, Finite) and group.order > MANY:
+    if not group.finite or group.order > MANY:  # type: ignore[attr-defined]
         return group.sample(256, generator=torch.Generator().manual_seed(0))
     return group.elements()  # type: ignore[attr-defined]
 
@@ -67,11 +77,10 @@ def grid_facts(group: Group) -> tuple[bool, bool]:
     """Whether every element maps the pixel grid to itself, and whether some element swaps height and width."""
     if grid_sizes(group) is not None:
         return True, False
-    if not group.finite or group.translates:
-        return False, True
-    matrix = plane_matrix(group, some_elements(group)).abs()
-    whole = bool(((matrix - matrix.round()).abs() < 1e-6).all())
-    return whole, not whole or bool((matrix[..., 0, 1] > 0.5).any())
+    group = settled(group)
+    matrix = plane_matrix(group, some_elements(group))
+    whole = group.finite and not group.translates and bool(((matrix - matrix.round()).abs() < 1e-6).all())
+    return whole, bool((nearest_turn(matrix)[..., 0, 1] != 0).any())
 
 
 def nearest_turn(matrix: Tensor) -> Tensor:
@@ -106,7 +115,7 @@ def swaps(turn: Tensor, x: Tensor) -> bool:
     return bool(odd.any())
 
 
-def turned_pixels(turn: Tensor, size: tuple[int, int], swap: bool) -> Tensor:
+def turned_pixels(turn: Tensor, size: Sequence[int], swap: bool) -> Tensor:
     """For every pixel of the turned image, the flat number of the pixel that it comes from.
 
     Args:
@@ -126,7 +135,7 @@ def turned_pixels(turn: Tensor, size: tuple[int, int], swap: bool) -> Tensor:
     return (height * width - 1 + (a - width * b) * right + (c - width * d) * up) // 2
 
 
-def rolled_pixels(shift: Tensor, size: tuple[int, int]) -> Tensor:
+def rolled_pixels(shift: Tensor, size: Sequence[int]) -> Tensor:
     """For every pixel of the circularly shifted image, the flat number of the pixel that it comes from.
 
     Args:

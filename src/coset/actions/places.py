@@ -28,12 +28,14 @@ class Places(Action):
     per_point = False
     width: int = 2
     """The length of the last axis."""
+    whole: bool
+    """Whether every element maps the pixel grid to itself, so that integer coordinates stay integers."""
 
     def __init__(self, group: Group, size: Size):
         super().__init__(group)
         check_plane(group, type(self).__name__)
         self.size = checked_size(size, type(self).__name__)
-        self.exact, _ = grid_facts(group)
+        self.whole, _ = grid_facts(group)
 
     def image_size(self, at: Layout | None) -> tuple[int, int]:
         """The (H, W) that the data lies in.
@@ -70,7 +72,7 @@ class Places(Action):
                     "drop other columns (scores, labels), declare them as Trivial beside it",
                 )
             )
-        if x.dtype == torch.bool or x.is_complex() or not (self.exact or x.is_floating_point()):
+        if x.dtype == torch.bool or x.is_complex() or not (self.whole or x.is_floating_point()):
             raise InputError(explain(f"{name} is {describe(x)}", f"floating point coordinates for {self}", f"convert: {name}.float()"))
 
     def arguments(self) -> tuple[str, ...]:
@@ -88,17 +90,23 @@ def checked_size(size: object, owner: str) -> Size:
         return size
     if isinstance(size, (tuple, list, torch.Size)) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size):
         return int(size[0]), int(size[1])
-    raise SignatureError(explain(f"{owner} with size={size!r}", "the (H, W) of the image, or the key of a sibling image", f"write {owner}(group, size=(480, 640))"))
+    raise SignatureError(
+        explain(
+            f"{owner} with size={size!r}",
+            "the (H, W) of the image, or the key of a sibling image",
+            f"write {owner}(group, size=(480, 640))",
+        )
+    )
 
 
 def move_places(action: Places, g: Tree, x: Tensor, size: tuple[int, int]) -> Tensor:
     """Move pixel coordinates (*batch, ..., 2) about the centre; odd quarter turns land in an image of W x H."""
     dtype = x.dtype if x.is_floating_point() else torch.float64
     matrix = plane_matrix(action.group, g)
-    turn = matrix.detach().round().to(torch.int64) if action.exact else nearest_turn(matrix)
+    turn = matrix.detach().round().to(torch.int64) if action.whole else nearest_turn(matrix)
     swap = turn[..., 0, 1] != 0
     new = torch.stack([torch.where(swap, n, m) for n, m in (size, size[::-1])], -1)  # (width, height) after the turn
-    matrix = (turn if action.exact else matrix).to(dtype)
+    matrix = (turn if action.whole else matrix).to(dtype)
     shift = action.group.shift(g)
     batch = matrix.shape[:-2]
     middle = len(leading(batch, x, 1)) - len(batch)
