@@ -1,0 +1,11 @@
+"""coset makes any PyTorch model symmetric under any group, and measures how symmetric a model is."""
+
+from . import actions, frames, groups
+from .actions.signature import Signature
+from .errors import CosetError
+from .measure import Measure
+from .symmetrized import Stats, Symmetrized, symmetrize
+
+__version__ = "0.1.0"
+
+__all__ = ["CosetError", "Measure", "Signature", "Stats", "Symmetrized", "actions", "frames", "groups", "symmetrize"]

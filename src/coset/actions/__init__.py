@@ -1,0 +1,45 @@
+"""How groups move data: one kind of data a file; ``source >> target`` is the type of a map."""
+
+from .base import Action
+from .boxes import Boxes
+from .field import Field
+from .image import Image, Mask
+from .indices import BatchIndex, Edges, Permute, PointMask
+from .irreps import Irreps
+from .keypoints import Keypoints
+from .layout import Layout
+from .linear import Cell, Matrix, Points, Pseudovectors, Regular, Tensors, Vectors
+from .signature import Signature
+from .still import Ignore, Trivial
+from .trees import Dict, Pullback, Tuple
+from .warp import Interpolation, Padding
+
+__all__ = [
+    "Action",
+    "BatchIndex",
+    "Boxes",
+    "Cell",
+    "Dict",
+    "Edges",
+    "Field",
+    "Ignore",
+    "Image",
+    "Interpolation",
+    "Irreps",
+    "Keypoints",
+    "Layout",
+    "Mask",
+    "Matrix",
+    "Padding",
+    "Permute",
+    "PointMask",
+    "Points",
+    "Pseudovectors",
+    "Pullback",
+    "Regular",
+    "Signature",
+    "Tensors",
+    "Trivial",
+    "Tuple",
+    "Vectors",
+]

@@ -1,0 +1,377 @@
+"""Actions by matrices on the last axes: vectors, points, tensors, pseudovectors, lattice cells, any representation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, SignatureError, describe, explain
+from ..groups.base import Finite, Group
+from ..tree import Tree
+from .base import Action, fit
+from .indices import permute_axis
+from .layout import Layout
+
+
+def move_last(matrix: Tensor, x: Tensor) -> Tensor:
+    """Apply per-sample matrices (*batch, d, d) to the last axis of ``x`` (*batch, ..., d), broadcasting from the left."""
+    dtype = torch.promote_types(matrix.dtype, x.dtype)
+    batch = matrix.dim() - 2
+    if x.dim() <= batch + 1:
+        moved = (matrix.to(dtype) @ x.to(dtype).unsqueeze(-1)).squeeze(-1)
+    else:
+        moved = x.to(dtype) @ fit(matrix.to(dtype), x, 2).mT
+    return moved
+
+
+def narrow(moved: Tensor, x: Tensor) -> Tensor:
+    """Cast back to the precision of ``x``; a real ``x`` moved by a complex matrix stays complex."""
+    if moved.is_complex() and not x.is_complex():
+        return moved
+    return moved.to(x.dtype)
+
+
+class MatrixAction(Action):
+    """Abstract: an action through the matrices of the group, on the last axes; permutations move the axis before."""
+
+    event = 1
+
+    def __init__(self, group: Group, *, points: bool | None = None, mask: str | None = None, batch: str | None = None):
+        super().__init__(group)
+        self.per_point = points
+        self.mask, self.batch = mask, batch
+        self._check_group()
+
+    def _check_group(self) -> None:
+        if self.group.dim is None:
+            raise SignatureError(
+                explain(f"{type(self).__name__} of {self.group}", "a group with matrices", "use Permute for index permutations, or Pullback a homomorphism to a matrix group")
+            )
+
+    def linear_part(self, g: Tree, x: Tensor) -> Tensor:
+        """Move the last axes by the matrix part of g."""
+        return move_last(self.group.matrix(g), x)
+
+    def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
+        """Move the last axes by g's matrix (and shift), the point axis by its permutation."""
+        if at is not None:
+            g = at.spread(g, x)
+        moved = narrow(self.linear_part(g, x), x)
+        permutation = self.group.permutation(g) if self.group.permutes else None
+        has_points = permutation is not None and x.dim() >= permutation.dim() + self.event and self.per_point is not False
+        return permute_axis(permutation, moved, -1 - self.event) if has_points else moved  # type: ignore[arg-type]
+
+    def check(self, x: Tree, name: str = "input") -> None:
+        """Refuse data whose last axes are not of the group's dimension, or that is not floating point."""
+        super().check(x, name)
+        d, event = self.group.dim, self.event
+        if tuple(x.shape[-event:]) != (d,) * event:
+            raise InputError(
+                explain(f"{name} is {describe(x)}", f"last axes {(d,) * event}, moved by {self.group}", f"move that axis last, or use the group for dimension {x.shape[-1]}")
+            )
+        if not (x.is_floating_point() or x.is_complex()):
+            raise InputError(explain(f"{name} is {describe(x)}", "floating point numbers", f"convert it, for instance {name}.float(), or declare it Trivial"))
+        if x.is_complex() and not self.group.complex:
+            raise InputError(explain(f"{name} is {describe(x)}, complex", f"real data for {self.group}", "use a complex group such as Unitary, or view_as_real"))
+
+    def arguments(self) -> tuple[str, ...]:
+        """Options that were given."""
+        options = {"points": self.per_point, "mask": self.mask, "batch": self.batch}
+        return tuple(f"{key}={value!r}" for key, value in options.items() if value is not None)
+
+
+class Vectors(MatrixAction):
+    """Vectors on the last axis, moved by the linear part of the group: velocities, forces, dipoles.
+
+    Shapes: (B, d), (B, n, d) or (B, ..., d).
+
+    Args:
+        group: a group with d x d matrices, or a product of one with ``Symmetric``.
+        points: True or False where "one vector per point" could be misread from the shape.
+        mask: key of the sibling (B, n) boolean mask of a padded batch.
+        batch: key of the sibling (N,) batch index of a ragged batch.
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, groups
+        >>> G = groups.Cyclic(4)
+        >>> actions.Vectors(G).act(G.elements()[1], torch.tensor([[1.0, 0.0]]))
+        tensor([[0., 1.]])
+    """
+
+    polar = True
+
+    def mean(self, g: Tree, weights: Tensor, x: Tensor) -> Tensor:
+        """The average of ``act(g_k, x)`` with weights (K, B): the matrices are averaged first."""
+        matrix = self.group.matrix(g)
+        return narrow(move_last((weights.to(matrix.dtype)[..., None, None] * matrix).sum(0), x), x)
+
+
+class Cell(MatrixAction):
+    """Lattice cells (B, d, d) whose rows are lattice vectors; translations and permutations leave them alone.
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, groups
+        >>> G = groups.Cyclic(4)
+        >>> actions.Cell(G).act(G.elements()[1], torch.eye(2)[None])
+        tensor([[[ 0.,  1.],
+                 [-1.,  0.]]])
+    """
+
+    polar = True
+
+    def __init__(self, group: Group):
+        super().__init__(group, points=False)
+
+    def arguments(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+
+class Points(MatrixAction):
+    """Positions on the last axis: the linear part moves them, translations act.
+
+    Shapes: (B, n, d), or ragged (N, d) with ``batch=``. Padded rows (``mask=``) stay zero.
+
+    Args:
+        group: a group with d x d matrices (and shifts), or a product of one with ``Symmetric``.
+        points: True or False where "one position per point" could be misread from the shape.
+        mask: key of the sibling (B, n) boolean mask of a padded batch.
+        batch: key of the sibling (N,) batch index of a ragged batch.
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, groups
+        >>> T = groups.Translation(2)
+        >>> actions.Points(T).act(torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1, 2))
+        tensor([[[1., 2.]]])
+    """
+
+    polar = True
+
+    def linear_part(self, g: Tree, x: Tensor) -> Tensor:
+        """A x + t; translations are added in the precision of the element."""
+        moved = super().linear_part(g, x)
+        shift = self.group.shift(g)
+        if shift is None:
+            return moved
+        batch = shift.dim() - 1
+        return moved + shift.reshape(*shift.shape[:batch], *(1,) * (x.dim() - 1 - batch), shift.shape[-1]).to(moved.dtype)
+
+    def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
+        """Move the points; padded rows become zero again."""
+        moved = super().act(g, x, at)
+        if at is None or at.mask is None or at.mask.shape != moved.shape[:-1]:
+            return moved
+        return moved * at.mask.unsqueeze(-1).to(moved.dtype)
+
+    @property
+    def affine(self) -> bool:  # type: ignore[override]
+        """Translations of the group move positions."""
+        return self.group.translates
+
+    def layout(self, x: Tensor) -> Layout:
+        """The second axis of (B, n, d) runs over points, unless the data is ragged."""
+        dense = self.batch is None and x.dim() == 3
+        return Layout(samples=int(x.shape[0]), points=int(x.shape[1]) if dense else None)
+
+    def resolve(self, x: Tensor) -> Group:
+        """Fix the number of points of ``Symmetric()``."""
+        return self.group.at(int(x.shape[-2])) if x.dim() > 2 else self.group
+
+    def mean(self, g: Tree, weights: Tensor, x: Tensor) -> Tensor:
+        """The average of ``act(g_k, x)`` with weights (K, B): matrices and shifts are averaged first."""
+        matrix, shift = self.group.matrix(g), self.group.shift(g)
+        w = weights.to(matrix.dtype)
+        moved = move_last((w[..., None, None] * matrix).sum(0), x)
+        if shift is not None:
+            total = (w[..., None] * shift).sum(0)
+            moved = moved + total.reshape(total.shape[0], *(1,) * (x.dim() - 2), total.shape[-1])
+        return narrow(moved, x)
+
+    def check(self, x: Tree, name: str = "input") -> None:
+        """As for vectors, and free of empty point axes."""
+        super().check(x, name)
+        if self.batch is None and x.dim() > 2 and x.shape[-2] == 0:
+            raise InputError(explain(f"{name} is {describe(x)}", "at least one point", "drop empty clouds from the batch"))
+
+
+class Pseudovectors(MatrixAction):
+    """Vectors that reflections leave with the other sign: angular momenta, magnetic moments.
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, groups
+        >>> O3 = groups.Orthogonal(3)
+        >>> actions.Pseudovectors(O3).act(-torch.eye(3)[None], torch.ones(1, 3))
+        tensor([[1., 1., 1.]])
+    """
+
+    def __init__(self, group: Group, *, points: bool | None = None, mask: str | None = None, batch: str | None = None):
+        super().__init__(group, points=points, mask=mask, batch=batch)
+        self.degree = max(1, (group.dim or 1) - 1) if group.reflects else 1
+        self.polar = not group.reflects
+
+    def linear_part(self, g: Tree, x: Tensor) -> Tensor:
+        """det(A) / |det(A)| times A x."""
+        matrix = self.group.matrix(g)
+        sign = torch.linalg.det(matrix.detach()).sgn()
+        return move_last(matrix * sign[..., None, None].to(matrix.dtype), x)
+
+
+class Tensors(MatrixAction):
+    """Cartesian tensors on the last ``order`` axes, each moved by the matrix: stress, polarizability, quadrupoles.
+
+    Args:
+        group: a group with d x d matrices.
+        order: the number of axes, 0 or more.
+        points: as for :class:`Vectors`.
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, groups
+        >>> G = groups.Cyclic(4)
+        >>> actions.Tensors(G, 2).act(G.elements()[1], torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]))
+        tensor([[[0., 0.],
+                 [0., 1.]]])
+    """
+
+    def __init__(self, group: Group, order: int, *, points: bool | None = None, mask: str | None = None, batch: str | None = None):
+        if not isinstance(order, int) or order < 0:
+            raise SignatureError(explain(f"order={order!r}", "a number of axes, 0 or more", "pass for instance order=2 for matrices"))
+        super().__init__(group, points=points, mask=mask, batch=batch)
+        self.order = self.event = self.degree = order
+
+    def linear_part(self, g: Tree, x: Tensor) -> Tensor:
+        """Apply the matrix to each of the last axes in turn."""
+        matrix = self.group.matrix(g)
+        moved = x
+        for axis in range(-self.order, 0):
+            moved = move_last(matrix, moved.movedim(axis, -1)).movedim(-1, axis)
+        return moved
+
+    def arguments(self) -> tuple[str, ...]:
+        """The order, then options."""
+        return (repr(self.order), *super().arguments())
+
+    def check(self, x: Tree, name: str = "input") -> None:
+        """As for vectors; order 0 accepts anything with a batch axis."""
+        if self.order:
+            super().check(x, name)
+        else:
+            Action.check(self, x, name)
+
+
+class Matrix(MatrixAction):
+    """Any linear representation, given as a function from elements to matrices on the last axis.
+
+    Args:
+        group: the group.
+        function: maps elements with batch axes (...) to matrices (..., D, D); a homomorphism (an audit checks it).
+        degree: polynomial degree of the matrices in the group's own; worked out from the Lie algebra when left out.
+        points: as for :class:`Vectors`.
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, groups
+        >>> C2 = groups.Cyclic(2)
+        >>> def sign(k):
+        ...     return (1.0 - 2.0 * k)[..., None, None]
+        >>> actions.Matrix(C2, sign).act(torch.tensor([1]), torch.tensor([[5.0]]))
+        tensor([[-5.]])
+    """
+
+    def __init__(self, group: Group, function: Callable[[Tree], Tensor], *, degree: int | None = None, points: bool | None = None):
+        self.function = function
+        super().__init__(group, points=points)
+        self.degree = degree if degree is not None else highest_weight(group, function)
+
+    def _check_group(self) -> None:
+        pass
+
+    def linear_part(self, g: Tree, x: Tensor) -> Tensor:
+        """The function's matrix times the last axis."""
+        return move_last(self.function(g), x)
+
+    def check(self, x: Tree, name: str = "input") -> None:
+        """Refuse data whose last axis does not fit the function's matrices."""
+        Action.check(self, x, name)
+        group = self.resolve(x)
+        size = self.function(group.identity(1)).shape[-1]
+        if x.shape[-1] != size:
+            raise InputError(explain(f"{name} is {describe(x)}", f"a last axis of length {size}, the size of the matrices of {self}", "check the function or the data"))
+
+    def arguments(self) -> tuple[str, ...]:
+        """The function's name, then options."""
+        return (getattr(self.function, "__name__", type(self.function).__name__), *super().arguments())
+
+
+def highest_weight(group: Group, function: Callable[[Tree], Tensor]) -> int | None:
+    """The largest frequency with which one-parameter subgroups turn a representation: its polynomial degree.
+
+    Groups with reflections may carry a determinant besides, so their dimension is added. None for non-compact
+    groups; finite groups need no degree and get 0.
+    """
+    if group.finite:
+        return 0
+    if not group.compact or not group.lie_dimension:
+        return None
+
+    def curve(t: Tensor) -> Tensor:
+        return function(group.exp(group.combine(torch.eye(group.lie_dimension, dtype=torch.float64) * t)))
+
+    step = torch.tensor(1e-4, dtype=torch.float64)
+    derivative = (curve(step) - curve(-step)) / (2 * step)
+    weight = int(torch.linalg.eigvals(derivative.to(torch.complex128)).imag.abs().max().round())
+    return weight + (group.dim or 0 if group.reflects else 0)
+
+
+class Regular(Action):
+    """Functions on a finite group, on the last axis: (g x)[h] = x[g^-1 h].
+
+    Shapes: (B, ..., order of the group).
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, groups
+        >>> actions.Regular(groups.Cyclic(3)).act(torch.tensor([1]), torch.tensor([[1.0, 2.0, 3.0]]))
+        tensor([[3., 1., 2.]])
+    """
+
+    event = 1
+    degree = None
+
+    def __init__(self, group: Group):
+        if not isinstance(group, Finite) and not group.finite:
+            raise SignatureError(explain(f"Regular({group})", "a finite group", "use Irreps or Matrix for continuous groups"))
+        super().__init__(group)
+
+    def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
+        """Gather along the last axis."""
+        if at is not None:
+            g = at.spread(g, x)
+        elements = self.group.elements(device=x.device)  # type: ignore[attr-defined]
+        batch = self.group.index(g).dim()  # type: ignore[attr-defined]
+        back = _unsqueeze_elements(self.group, self.group.inverse(g), batch)
+        where = self.group.index(self.group.compose(back, elements))  # type: ignore[attr-defined]
+        where = where.reshape(*where.shape[:batch], *(1,) * (x.dim() - 1 - batch), where.shape[-1])
+        shape = torch.broadcast_shapes(where.shape[:-1], x.shape[:-1])
+        return x.expand(*shape, -1).gather(-1, where.expand(*shape, -1).to(x.device))
+
+    def check(self, x: Tree, name: str = "input") -> None:
+        """Refuse data whose last axis is not the order of the group."""
+        super().check(x, name)
+        if x.shape[-1] != self.group.order:  # type: ignore[attr-defined]
+            raise InputError(
+                explain(f"{name} is {describe(x)}", f"a last axis of length {self.group.order}, the order of {self.group}", "put the group axis last")  # type: ignore[attr-defined]
+            )
+
+
+def _unsqueeze_elements(group: Group, g: Tree, batch: int) -> Tree:
+    """Insert an axis after the batch axes of an element."""
+    from ..tree import tree_map
+
+    return tree_map(lambda leaf: leaf.unsqueeze(batch), g)

@@ -1,0 +1,10 @@
+"""x -> Measure, one idea a file."""
+
+from .average import Full, Given, Haar, Quadrature, Stochastic
+from .base import Frame
+from .center import Center
+from .chain import Chain
+from .minimal import UNCOLOURED, Minimal
+from .sort import Sort
+
+__all__ = ["Center", "Chain", "Frame", "Full", "Given", "Haar", "Minimal", "Quadrature", "Sort", "Stochastic", "UNCOLOURED"]

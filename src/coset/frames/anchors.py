@@ -1,0 +1,192 @@
+"""Candidate frames of a cloud: ordered (d-1)-tuples of anchor points from the smallest class of such tuples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .clouds import Cloud
+from .features import Features
+from .ordered import THRESHOLD
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Anchor numbers of candidate frames.
+
+    Attributes:
+        first, second: (B, C) row numbers of the cloud; second is -1 where it is not needed.
+        sign: (B, C) determinant of the frame, +1 or -1.
+        valid: (B, C) False on padding.
+    """
+
+    first: Tensor
+    second: Tensor
+    sign: Tensor
+    valid: Tensor
+
+    def take(self, which: Tensor) -> Candidates:
+        """The picked candidates, (B, M)."""
+        return Candidates(*(getattr(self, name).gather(1, which) for name in ("first", "second", "sign", "valid")))
+
+
+def clusters(values: Tensor, group: Tensor, valid: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+    """Cluster entries by group number, then by value: a new cluster starts at every step larger than ``gap``.
+
+    Args:
+        values: (B, m); group: (B, m) integers; valid: (B, m); gap: (B,).
+
+    Returns:
+        (B, m) cluster numbers in the order (group, value), and (B, m) the size of each entry's cluster; invalid
+        entries form clusters of their own at the end.
+    """
+    key = torch.where(valid, group, torch.full_like(group, torch.iinfo(group.dtype).max))
+    by_value = values.argsort(dim=1, stable=True)
+    order = by_value.gather(1, key.gather(1, by_value).argsort(dim=1, stable=True))
+    v, k = values.gather(1, order), key.gather(1, order)
+    new = (k[:, 1:] != k[:, :-1]) | (v[:, 1:] - v[:, :-1] > gap[:, None])
+    number = torch.nn.functional.pad(new.long().cumsum(1), (1, 0))
+    counts = torch.zeros_like(number).scatter_add(1, number, torch.ones_like(number))
+    sizes = counts.gather(1, number)
+    back = torch.empty_like(order).scatter(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    return number.gather(1, back), sizes.gather(1, back)
+
+
+def smallest(number: Tensor, size: Tensor, allowed: Tensor) -> Tensor:
+    """(B, m) True on the entries of the smallest cluster with an allowed entry; the last one among equals."""
+    big = torch.iinfo(size.dtype).max
+    best = torch.where(allowed, size, big).amin(1, keepdim=True)
+    chosen = torch.where(allowed & (size == best), number, -1).amax(1, keepdim=True)
+    return (number == chosen) & allowed
+
+
+def compress(flags: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, c) the numbers of the True entries of (B, m) flags, padded, and which of them count (one synchronization)."""
+    count = int(flags.sum(1).max()) if flags.numel() else 0
+    order = torch.argsort((~flags).to(torch.uint8), dim=1, stable=True)[:, : max(count, 1)]
+    return order, flags.gather(1, order)
+
+
+def find_candidates(cloud: Cloud, features: Features, ranks: Tensor, d: int, reflects: bool) -> Candidates:
+    """Candidate frames of every sample.
+
+    Rows after the named points (other vectors, used where points leave an infinite stabilizer) get colours of
+    their own, so that they are never confused with points.
+    """
+    rows, mask = cloud.rows, cloud.mask
+    extra = rows.shape[1] - features.colour.shape[1]
+    colour = features.colour
+    if extra:
+        offset = colour.shape[1] + 2 + _row_kinds(cloud, features, extra)
+        colour = torch.cat([colour, offset], 1)
+    length = rows.square().sum(-1).sqrt()
+    usable = mask & (length > THRESHOLD * length.masked_fill(~mask, 0).amax(1, keepdim=True)) & (length > cloud.cut[:, None])  # type: ignore[operator]
+    number, size = clusters(length, colour, mask, cloud.cut)  # type: ignore[arg-type]
+    first, counted = compress(smallest(number, size, usable))
+    if d == 2:
+        return _with_signs(first, torch.full_like(first, -1), counted, ranks >= 1, reflects)
+    return _pairs_of_anchors(cloud, first, counted, number, ranks, reflects)
+
+
+def _row_kinds(cloud: Cloud, features: Features, extra: int) -> Tensor:
+    """Colours for additional rows: per-point vectors inherit the colour of their point, others are all different."""
+    n = features.colour.shape[1]
+    kinds, start = [], 0
+    while start < extra:
+        whole = extra - start >= n and extra % n == 0
+        width = n if whole else 1
+        block = features.colour if whole else torch.zeros_like(features.colour[:, :1])
+        kinds.append(block + (n + 2) * (len(kinds) + 1))
+        start += width
+    return torch.cat(kinds, 1)
+
+
+def _pairs_of_anchors(cloud: Cloud, first: Tensor, counted: Tensor, number: Tensor, ranks: Tensor, reflects: bool) -> Candidates:
+    """Second anchors: the smallest class of pairs by class of the second point and inner product."""
+    rows, mask = cloud.rows, cloud.mask
+    n, d = rows.shape[1], rows.shape[2]
+    a = rows.gather(1, first.unsqueeze(-1).expand(-1, -1, d))
+    norm = a.square().sum(-1, keepdim=True).sqrt().clamp_min(torch.finfo(rows.dtype).tiny)
+    inner = torch.einsum("bpd,bnd->bpn", a / norm, rows)
+    residual = (rows.square().sum(-1).unsqueeze(1) - inner.square()).clamp_min(0).sqrt()
+    possible = counted.unsqueeze(-1) & mask.unsqueeze(1)  # type: ignore[union-attr]
+    residual = residual.masked_fill(~possible, 0)
+    top = residual.flatten(1).amax(1)
+    allowed = (residual > THRESHOLD * top[:, None, None]) & (residual > cloud.cut[:, None, None])
+    pair, size = clusters(inner.flatten(1), number.unsqueeze(1).expand_as(inner).flatten(1), possible.flatten(1), cloud.cut)
+    index, good = compress(smallest(pair, size, allowed.flatten(1)))
+    pairs = _with_signs(first.gather(1, index // n), index % n, good, ranks >= 2, reflects)
+    single = _with_signs(first, torch.full_like(first, -1), counted, ranks < 2, False)
+    return _either(pairs, single, ranks >= 2)
+
+
+def _with_signs(first: Tensor, second: Tensor, valid: Tensor, full: Tensor, reflects: bool) -> Candidates:
+    """Both determinants under O(d), where the frame is not completed by an infinite stabilizer."""
+    ones = torch.ones_like(first)
+    if not reflects:
+        return Candidates(first, second, ones, valid)
+    both = Candidates(torch.cat([first, first], 1), torch.cat([second, second], 1), torch.cat([ones, -ones], 1), torch.cat([valid, valid & full[:, None]], 1))
+    return both
+
+
+def _either(one: Candidates, other: Candidates, choice: Tensor) -> Candidates:
+    """Per sample, the candidates of ``one`` where ``choice`` holds, else of ``other``, padded to one width."""
+    width = max(one.first.shape[1], other.first.shape[1])
+
+    def pad(x: Tensor) -> Tensor:
+        return torch.nn.functional.pad(x, (0, width - x.shape[1]))
+
+    parts = [torch.where(choice[:, None], pad(getattr(one, name)), pad(getattr(other, name))) for name in ("first", "second", "sign", "valid")]
+    found = Candidates(*parts)
+    nothing = ~found.valid.any(1)
+    found.valid[:, 0] |= nothing
+    return found
+
+
+def matrices_of(candidates: Candidates, rows: Tensor) -> Tensor:
+    """(B, C, d, d) orthogonal matrices with the anchors' Gram-Schmidt vectors as columns; differentiable."""
+    d = rows.shape[-1]
+    a = _anchor(rows, candidates.first, candidates.valid)
+    q = _unit(a, _axis(0, a))
+    if d == 2:
+        turned = torch.stack([-q[..., 1], q[..., 0]], -1)
+        return torch.stack([q, turned * candidates.sign.unsqueeze(-1).to(q.dtype)], -1)
+    spare = _spare(q)
+    b = _anchor(rows, candidates.second.clamp_min(0), candidates.valid & (candidates.second >= 0))
+    for _ in range(2):
+        b = b - q * (q * b).sum(-1, keepdim=True)
+    p = _unit(b, spare)
+    cross = torch.linalg.cross(q, p) * candidates.sign.unsqueeze(-1).to(q.dtype)
+    return torch.stack([q, p, cross], -1)
+
+
+def _anchor(rows: Tensor, index: Tensor, valid: Tensor) -> Tensor:
+    """Anchor vectors (B, C, d), zero where there is none."""
+    picked = rows.gather(1, index.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
+    return torch.where(valid.unsqueeze(-1), picked, torch.zeros_like(picked))
+
+
+def _axis(number: int, like: Tensor) -> Tensor:
+    out = torch.zeros_like(like)
+    out[..., number] = 1
+    return out
+
+
+def _spare(q: Tensor) -> Tensor:
+    """A unit vector orthogonal to q, made from the coordinate axis that q points along least."""
+    fixed = q.detach()
+    index = (fixed.abs() <= fixed.abs().amin(-1, keepdim=True)).to(torch.uint8).argmax(-1)
+    axis = torch.nn.functional.one_hot(index, q.shape[-1]).to(q.dtype)
+    for _ in range(2):
+        axis = axis - q * (q * axis).sum(-1, keepdim=True)
+    return axis / axis.square().sum(-1, keepdim=True).sqrt()
+
+
+def _unit(x: Tensor, fallback: Tensor) -> Tensor:
+    """x / |x|, or the fallback where x is zero, with finite gradients."""
+    squared = x.square().sum(-1, keepdim=True)
+    zero = squared <= torch.finfo(x.dtype).tiny
+    safe = torch.where(zero, torch.ones_like(squared), squared)
+    return torch.where(zero, fallback, x / safe.sqrt())

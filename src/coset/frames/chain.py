@@ -1,0 +1,123 @@
+"""Fix the parts of a group one after the other: translations, then rotations; one factor of a product, then the next."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..actions.layout import Layout
+from ..actions.trees import Pullback
+from ..errors import FrameError, explain
+from ..groups.base import Group
+from ..groups.maps import Homomorphism
+from ..measure import Measure, canonicalize
+from ..tree import Tree, tree_map
+from .base import Frame
+
+
+class Chain(Frame):
+    """One frame for each part of the group, each computed from inputs that the frames before made canonical.
+
+    The parts are the factors of a product in order, or (translations, orthogonal part) of a Euclidean group. A frame
+    must not depend on the parts that come after it: a centroid does not depend on rotations, a PCA frame not on the
+    order of points (``coset.frame_gap`` measures it).
+
+    Args:
+        frames: one frame per part.
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, frames, groups
+        >>> chain = frames.Chain(frames.Center(), frames.Quadrature(3))
+        >>> chain.bind(actions.Points(groups.SpecialEuclidean(3)))(torch.randn(2, 5, 3)).cosets
+        24
+    """
+
+    def __init__(self, *frames: Frame):
+        super().__init__()
+        if len(frames) < 2 or not all(isinstance(frame, Frame) for frame in frames):
+            raise FrameError(explain(f"Chain{frames!r}", "two or more frames", "use a single frame by itself"))
+        self.frames = torch.nn.ModuleList(frames)
+        self._gather_facts()
+
+    def _gather_facts(self) -> None:
+        links: list[Frame] = list(self.frames)  # type: ignore[arg-type]
+        self.static = all(frame.static for frame in links)
+        self.exact = all(frame.exact for frame in links)
+        self.references = tuple(dict.fromkeys(key for frame in links for key in frame.references))
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        """True when a link is."""
+        return any(frame.stochastic for frame in self.frames)  # type: ignore[union-attr, misc]
+
+    def prepare(self, group: Group) -> None:
+        """Bind each frame to its part."""
+        parts = group.parts()
+        if len(parts) != len(self.frames):
+            raise FrameError(
+                explain(f"{self} with {len(self.frames)} frames on {group}", f"one frame for each of its parts {[str(part.source) for part in parts]}", "give as many frames as parts, in this order")
+            )
+        source, target = self.source, self.target
+        bound = [
+            frame.bind(Pullback(part, source), None if target is None else Pullback(part, target))  # type: ignore[arg-type, operator]
+            for frame, part in zip(self.frames, parts, strict=True)
+        ]
+        self.frames = torch.nn.ModuleList(bound)
+        self._parts = parts
+        self._gather_facts()
+
+    def measure(self, inputs: Tree, at: Layout) -> Measure:
+        """The products g1 g2 ... with g1 from the inputs and g2 from g1's canonical inputs."""
+        current = inputs
+        total: Measure | None = None
+        for frame, part in zip(self.frames, self._parts, strict=True):
+            layout = self.source.layout(current)  # type: ignore[union-attr]
+            found = frame.measure(current, layout)  # type: ignore[operator]
+            rows = torch.arange(found.cosets * found.samples, device=found.weights.device)
+            current = canonicalize(found, frame.source, current, layout, rows)  # type: ignore[arg-type]
+            total = _pushed(found, part, self.group) if total is None else join(total, found, part)
+        return total  # type: ignore[return-value]
+
+    def arguments(self) -> tuple[str, ...]:
+        """The frames."""
+        return tuple(repr(frame) for frame in self.frames)
+
+
+def _pushed(measure: Measure, part: Homomorphism, group: Group) -> Measure:
+    """A measure on a part, as one on the whole group."""
+    return Measure(group, part(measure.elements), measure.weights, measure.order, measure.cosets, measure.permutations, measure.ties, measure.nested)
+
+
+def join(outer: Measure, inner: Measure, part: Homomorphism) -> Measure:
+    """The measure of the products g h: g from ``outer`` (B samples), h from ``inner`` on its canonical inputs."""
+    c1, s1, c2, s2, samples = outer.cosets, outer.size, inner.cosets, inner.size, outer.samples
+
+    def first(leaf: Tensor) -> Tensor:  # (c1 s1, B, ...) -> (c1, c2, s1, s2, B, ...)
+        return leaf.reshape(c1, 1, s1, 1, *leaf.shape[1:]).expand(c1, c2, s1, s2, *leaf.shape[1:])
+
+    def second(leaf: Tensor) -> Tensor:  # (c2 s2, c1 B, ...) -> (c1, c2, s1, s2, B, ...)
+        split = leaf.reshape(c2, s2, c1, samples, *leaf.shape[2:]).movedim(2, 0)
+        return split.unsqueeze(2).expand(c1, c2, s1, s2, samples, *leaf.shape[2:])
+
+    elements = outer.group.compose(tree_map(first, outer.elements), tree_map(second, part(inner.elements)))
+    elements = tree_map(lambda leaf: leaf.flatten(0, 3), elements)
+    weights = (first(outer.weights.to(inner.weights.dtype)) * second(inner.weights)).flatten(0, 3)
+    parts = inner.order.reshape(c1, samples)
+    order = torch.where((outer.order < 0) | (parts < 0).any(0), -1, outer.order // c1 * parts.sum(0))
+    permutations = _join_permutations(outer, inner, first, c1, c2, s1, s2)
+    ties = inner.ties if outer.ties is None else outer.ties
+    return Measure(outer.group, elements, weights, order, c1 * c2, permutations, ties)
+
+
+def _join_permutations(outer: Measure, inner: Measure, first: object, c1: int, c2: int, s1: int, s2: int) -> Tensor | None:
+    """Point matchings survive when one link has them."""
+    if outer.permutations is not None and inner.permutations is not None:
+        raise FrameError(explain("two links of a chain that both match points", "at most one", "use one frames.Minimal(colours=…) for the whole group"))
+    if outer.permutations is not None:
+        return first(outer.permutations).flatten(0, 3)  # type: ignore[operator]
+    if inner.permutations is None:
+        return None
+    if c1 * s1 != 1:
+        raise FrameError(explain("a link that matches points after one with several elements", "the matching link first", "exchange the links, or use frames.Center before it"))
+    return inner.permutations

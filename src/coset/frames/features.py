@@ -1,0 +1,217 @@
+"""Everything a model sees of an unordered cloud: colours of the points, and data that candidate frames carry along."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..actions.base import Action
+from ..actions.indices import Edges
+from ..actions.layout import Layout
+from ..actions.trees import flatten
+from ..errors import FrameError, explain
+from ..tree import Tree
+from .base import Frame
+from .clouds import Cloud, pad_rows, slots
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One moved input: ``x`` (B, n, ...) per point or (B, ...) per sample, in units of its own size."""
+
+    action: Action
+    x: Tensor
+    per_point: bool
+    vector: bool
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Directed pairs of points with a value: sample number, both point numbers, value; each of shape (E,)."""
+
+    sample: Tensor
+    first: Tensor
+    second: Tensor
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """What identifies a cloud besides its positions.
+
+    Attributes:
+        colour: (B, n) class numbers, equal exactly for points that the model cannot tell apart by invariants.
+        valid: (B, n) False on padding.
+        leaves: moved inputs, positions first.
+        pairs: edges or pairwise values, or None.
+        unit: (B,) length that positions are measured in.
+        cut: (B,) noise in that unit.
+    """
+
+    colour: Tensor
+    valid: Tensor
+    leaves: tuple[Leaf, ...]
+    pairs: Pairs | None
+    unit: Tensor
+    cut: Tensor
+
+    def canonical(self, matrices: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+        """Everything moved, in the frames (B, C, d, d): per point (B, C, n, F) and per sample (B, C, S).
+
+        Coordinates that an infinite stabilizer averages away are set to zero.
+        """
+        d = matrices.shape[-1]
+        kept = (torch.arange(d, device=ranks.device)[None] < ranks[:, None]) | (ranks[:, None] >= d - 1)
+        points, samples = [], []
+        for leaf in self.leaves:
+            x = leaf.x
+            if leaf.vector:
+                rows = x.reshape(x.shape[0], -1, d)
+                moved = torch.einsum("bnd,bcde->bcne", rows, matrices) * kept[:, None, None].to(rows.dtype)
+                moved = moved.reshape(*moved.shape[:2], *x.shape[1:])
+            else:
+                moved = leaf.action.act(_inverse(leaf.action, matrices), x.unsqueeze(1).expand(x.shape[0], matrices.shape[1], *x.shape[1:]))
+            (points if leaf.per_point else samples).append(moved.flatten(3) if leaf.per_point else moved.flatten(2))
+        shape = matrices.shape[:2]
+        return torch.cat(points, -1), torch.cat(samples, -1) if samples else matrices.new_zeros(*shape, 0)
+
+
+def _inverse(action: Action, matrices: Tensor) -> Any:
+    """Group elements of an action's group without shift, inverted."""
+    group = action.group
+    turn = group.parts()[-1]
+    return turn(turn.source.inverse(matrices))
+
+
+def gather_features(frame: Frame, inputs: Tree, at: Layout, cloud: Cloud, colours: tuple[Any, ...]) -> Features:
+    """Collect colours, moved data and pairs from the inputs of a bound frame."""
+    found = flatten(frame.source, inputs)  # type: ignore[arg-type]
+    count = _point_count(frame, found, at)
+    unit = torch.where(cloud.radius > 0, cloud.radius, torch.ones_like(cloud.radius))
+    leaves, tints, pairs, length = [], [], [], None
+    for key, (action, x) in found.items():
+        if not isinstance(x, Tensor):
+            continue
+        if isinstance(action, Edges):
+            pairs.append((x, None))
+        elif action.moves:
+            leaf = _leaf(action, x.detach(), at, cloud, unit)
+            length = leaf.x.shape[1] if leaf.per_point and length is None else length
+            leaves.append(leaf)
+        elif key in colours or (action.averaged and action.per_point is not False and action.event == 0 and type(action).__name__ == "Trivial"):
+            _sort_still(key, x.detach(), at, count, key in colours, tints, pairs)
+    leaves.sort(key=lambda leaf: not leaf.per_point)
+    if not leaves or not leaves[0].per_point:
+        raise FrameError(explain(f"{frame} of inputs {frame.source}", "positions with a point axis, (B, n, d) or ragged", "declare them as Points"))
+    rows = leaves[0].x
+    valid = _valid(rows, at)
+    colour = colour_classes(tints, valid)
+    return Features(colour, valid, tuple(leaves), _pairs(pairs, at, rows), unit, (cloud.cut / unit))
+
+
+def _point_count(frame: Frame, found: dict[Any, Any], at: Layout) -> int:
+    return int(at.points) if at.points is not None else -1
+
+
+def _leaf(action: Action, x: Tensor, at: Layout, cloud: Cloud, unit: Tensor) -> Leaf:
+    """A moved input in wide precision; positions centred and in units of the radius, others of their own size."""
+    values = x.to(cloud.rows.dtype)
+    per_point = action.per_point is not False and at.is_per_point(x, action.event)
+    if at.batch is not None and at.is_per_row(x):
+        values, mask = pad_rows(values, at)
+    else:
+        mask = at.mask if per_point else None
+    if action.affine and cloud.center is not None:
+        shape = (values.shape[0], *(1,) * (values.dim() - 2), values.shape[-1])
+        values = values - cloud.center.detach().reshape(shape)
+    if mask is not None and per_point:
+        values = values * mask.reshape(*mask.shape, *(1,) * (values.dim() - 2)).to(values.dtype)
+    size = values.flatten(1).abs().amax(1)
+    scale = unit if action.affine else torch.where(size > 0, size, torch.ones_like(size))
+    return Leaf(action, values / scale.reshape(-1, *(1,) * (values.dim() - 1)), per_point, action.polar)
+
+
+def _sort_still(key: Any, x: Tensor, at: Layout, count: int, declared: bool, tints: list[Any], pairs: list[Any]) -> None:
+    """An invariant input: a colour, a pairwise value, or nothing that tells points apart."""
+    if at.batch is not None:
+        if at.is_per_row(x):
+            tints.append(pad_rows(x.reshape(x.shape[0], -1).to(torch.float64), at)[0])
+        elif pairs and pairs[-1][1] is None and x.shape[0] == pairs[-1][0].shape[1]:
+            pairs[-1] = (pairs[-1][0], x.reshape(x.shape[0], -1).to(torch.float64))
+        return
+    if x.dim() < 2 or x.shape[1] != count:
+        if declared:
+            raise FrameError(explain(f"colours {key!r} of shape {tuple(x.shape)} for {count} points", "per-point features (B, n) or (B, n, c)", "give one row per point"))
+        return
+    if not declared and x.dim() >= 3 and x.shape[2] == count:
+        pairs.append((None, x.reshape(*x.shape[:3], -1).to(torch.float64)))
+        return
+    tints.append(x.reshape(*x.shape[:2], -1).to(torch.float64))
+
+
+def _valid(rows: Tensor, at: Layout) -> Tensor:
+    if at.batch is not None:
+        return pad_rows(torch.ones(at.batch.shape[0], 1, device=rows.device), at)[1]
+    return at.mask if at.mask is not None else torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
+
+
+@functools.lru_cache(maxsize=256)
+def _generic(rows: int, columns: int, seed: int) -> Tensor:
+    """A fixed matrix of generic normal numbers."""
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def generic(rows: int, columns: int, seed: int, like: Tensor) -> Tensor:
+    """Generic constants on the device and in the precision of ``like``."""
+    return _generic(rows, columns, seed).to(like)
+
+
+def colour_classes(tints: list[Tensor], valid: Tensor) -> Tensor:
+    """(B, n) class numbers of feature rows: equal up to a relative 1e-6; padding forms the last class."""
+    if not tints:
+        return torch.where(valid, 0, 1)
+    rows = torch.cat(tints, -1)
+    top = rows.abs().amax(1, keepdim=True).clamp_min(1e-300)
+    value = ((rows / top) @ generic(rows.shape[-1], 1, 11, rows)).squeeze(-1)
+    value = value + (rows.abs().amax(1)).sum(-1, keepdim=True) * 0
+    value = torch.where(valid, value, torch.full_like(value, torch.inf))
+    ordered, order = value.sort(1)
+    step = torch.nan_to_num(ordered[:, 1:] - ordered[:, :-1], nan=0.0, posinf=1.0) > 1e-6
+    classes = torch.nn.functional.pad(step.long().cumsum(1), (1, 0))
+    return torch.zeros_like(classes).scatter(1, order, classes)
+
+
+def _pairs(found: list[Any], at: Layout, rows: Tensor) -> Pairs | None:
+    """Edges and pairwise values as one list of pairs."""
+    parts: list[Pairs] = []
+    for edges, values in found:
+        if edges is None:
+            parts.append(_dense_pairs(values))
+            continue
+        weight = torch.ones(edges.shape[1], dtype=torch.float64, device=edges.device)
+        if values is not None:
+            weight = weight + values @ generic(values.shape[1], 1, 12, values).squeeze(-1)
+        if at.batch is not None:
+            slot, _ = slots(at)
+            parts.append(Pairs(at.batch[edges[0]], slot[edges[0]], slot[edges[1]], weight))
+        else:
+            size = rows.shape[0]
+            sample = torch.arange(size, device=edges.device).repeat_interleave(edges.shape[1])
+            parts.append(Pairs(sample, edges[0].repeat(size), edges[1].repeat(size), weight.repeat(size)))
+    if not parts:
+        return None
+    return Pairs(*(torch.cat([getattr(part, name) for part in parts]) for name in ("sample", "first", "second", "value")))
+
+
+def _dense_pairs(values: Tensor) -> Pairs:
+    samples, n = values.shape[:2]
+    index = torch.arange(n, device=values.device)
+    weight = (values @ generic(values.shape[-1], 1, 13, values)).squeeze(-1)
+    first = index[None, :, None].expand(samples, n, n)
+    second = index[None, None, :].expand(samples, n, n)
+    sample = torch.arange(samples, device=values.device)[:, None, None].expand(samples, n, n)
+    return Pairs(sample.flatten(), first.flatten(), second.flatten(), weight.flatten())

@@ -1,0 +1,145 @@
+"""Choose the canonical candidate of a coloured cloud and find the candidates that reproduce it, with their matchings."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..actions.layout import ragged_take
+from .anchors import Candidates, compress
+from .features import Features, generic
+
+BUDGET = 2**24
+"""Numbers held at once while candidates are scored or matched."""
+WAVES = 6
+SLACK = 4.0
+
+
+def match_candidates(candidates: Candidates, matrices: Tensor, features: Features, ranks: Tensor, tol: float, match: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """The coset of the best candidate.
+
+    Returns:
+        which (B, M): candidate numbers, the best first; keep (B, M): which of them are in the coset; order
+        (B, M, n): canonical point j is input point ``order[b, m, j]``.
+    """
+    scores = torch.where(candidates.valid, score(matrices, features, ranks), torch.inf)
+    best = scores.argmin(1, keepdim=True)
+    slack = 40 * SLACK * features.cut[:, None] + 1e-11
+    near = candidates.valid & (scores <= scores.gather(1, best) + slack)
+    near = near.scatter(1, best, False)
+    others, keep = compress(near)
+    which = torch.cat([best, others], 1)
+    keep = torch.cat([torch.ones_like(best, dtype=torch.bool), keep], 1)
+    n = features.valid.shape[1]
+    order = torch.arange(n, device=ranks.device).expand(*which.shape, n).clone()
+    pairs = keep.clone()
+    pairs[:, 0] = False
+    listed = pairs.nonzero()
+    if listed.shape[0]:
+        good, found = _compare(listed, which, matrices, features, ranks, tol)
+        order[listed[:, 0], listed[:, 1]] = found
+        keep[listed[:, 0], listed[:, 1]] = good
+        dense, counted = compress(keep)
+        which = which.gather(1, dense)
+        order = order.gather(1, dense.unsqueeze(-1).expand(-1, -1, n))
+        keep = counted
+    else:
+        which, keep, order = which[:, :1], keep[:, :1], order[:, :1]
+    return which, keep, order
+
+
+def score(matrices: Tensor, features: Features, ranks: Tensor) -> Tensor:
+    """(B, C) a generic function of the coloured cloud in each frame that does not depend on the order of points."""
+    width = sum(leaf.x[0].numel() for leaf in features.leaves) * matrices.shape[0]
+    step = max(1, BUDGET // max(1, width * WAVES))
+    return torch.cat([_score(part, features, ranks) for part in matrices.split(step, 1)], 1)
+
+
+def _score(matrices: Tensor, features: Features, ranks: Tensor) -> Tensor:
+    points, samples = features.canonical(matrices, ranks)
+    colour = features.colour.to(points.dtype)
+    frequency = 1.7 * generic(points.shape[-1], WAVES, 1, points)
+    phase = colour[:, None, :, None] * generic(1, WAVES, 2, points) * 2.4 + generic(1, WAVES, 3, points)
+    waves = torch.cos(points @ frequency + phase) * features.valid[:, None, :, None].to(points.dtype)
+    total = waves.sum(2) / features.valid.sum(1)[:, None, None]
+    if samples.shape[-1]:
+        total = total + torch.cos(samples @ (1.3 * generic(samples.shape[-1], WAVES, 4, points)) + generic(1, WAVES, 5, points))
+    if features.pairs is not None:
+        total = total + _pair_waves(points, features)
+    return (total * (1 + generic(1, WAVES, 6, points).abs())).sum(-1)
+
+
+def _pair_waves(points: Tensor, features: Features) -> Tensor:
+    """(B, C, WAVES) waves over the pairs of points."""
+    pairs = features.pairs
+    one = points @ generic(points.shape[-1], WAVES, 7, points)
+    two = points @ generic(points.shape[-1], WAVES, 8, points)
+    phase = one[pairs.sample, :, pairs.first] + two[pairs.sample, :, pairs.second]  # type: ignore[union-attr]
+    values = torch.cos(phase) * pairs.value.to(points.dtype)[:, None, None]  # type: ignore[union-attr]
+    total = points.new_zeros(points.shape[0], points.shape[1], WAVES).index_add(0, pairs.sample, values)  # type: ignore[union-attr]
+    weight = points.new_zeros(points.shape[0]).index_add(0, pairs.sample, pairs.value.to(points.dtype).abs())  # type: ignore[union-attr]
+    return total / weight.clamp_min(1e-300)[:, None, None]
+
+
+def _compare(listed: Tensor, which: Tensor, matrices: Tensor, features: Features, ranks: Tensor, tol: float) -> tuple[Tensor, Tensor]:
+    """For the listed (sample, slot) pairs: whether the candidate reproduces the best one's cloud, and the matching."""
+    n = features.valid.shape[1]
+    step = max(1, BUDGET // (n * n))
+    good, found = [], []
+    for part in listed.split(step):
+        sample, slot = part[:, 0], part[:, 1]
+        chosen = torch.stack([matrices[sample, which[sample, 0]], matrices[sample, which[sample, slot]]], 1)
+        points, samples = _rows_of(features, sample).canonical(chosen, ranks[sample])
+        ok, order = _match(points[:, 0], points[:, 1], features.colour[sample], features.valid[sample], SLACK * features.cut[sample])
+        if samples.shape[-1]:
+            ok = ok & ((samples[:, 0] - samples[:, 1]).abs().amax(-1) <= SLACK * features.cut[sample].clamp_min(tol))
+        if features.pairs is not None:
+            ok = ok & _same_pairs(order, sample, features)
+        good.append(ok)
+        found.append(torch.where(ok[:, None], order, torch.arange(n, device=order.device)))
+    return torch.cat(good), torch.cat(found)
+
+
+def _rows_of(features: Features, sample: Tensor) -> Features:
+    """The features of the picked samples, without pairs."""
+    from dataclasses import replace
+
+    leaves = tuple(replace(leaf, x=leaf.x[sample]) for leaf in features.leaves)
+    return Features(features.colour[sample], features.valid[sample], leaves, None, features.unit[sample], features.cut[sample])
+
+
+def _match(reference: Tensor, points: Tensor, colour: Tensor, valid: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
+    """Match rows (R, n, F) of equal colour within ``cut``.
+
+    Repeated points form one site; the members of a site are matched in order, so the result is always a bijection.
+
+    Returns:
+        ok (R,), and order (R, n): reference row j corresponds to row ``order[r, j]`` of ``points``.
+    """
+    other = colour[:, :, None] != colour[:, None, :]
+    far = torch.full((), torch.inf, dtype=points.dtype, device=points.device)
+    within = torch.cdist(reference, reference, compute_mode="donot_use_mm_for_euclid_dist").masked_fill(other, far)
+    site = (within <= cut[:, None, None]).to(torch.uint8).argmax(-1)
+    distance = torch.cdist(points, reference, compute_mode="donot_use_mm_for_euclid_dist").masked_fill(other, far)
+    nearest = distance.min(-1)
+    label = site.gather(1, nearest.indices)
+    near = ((nearest.values <= cut[:, None]) | ~valid).all(1)
+    label = torch.where(valid, label, torch.arange(label.shape[1], device=label.device))
+    site = torch.where(valid, site, torch.arange(label.shape[1], device=label.device))
+    one, two = site.sort(dim=1, stable=True), label.sort(dim=1, stable=True)
+    order = torch.empty_like(one.indices).scatter(1, one.indices, two.indices)
+    return near & (one.values == two.values).all(1), order
+
+
+def _same_pairs(order: Tensor, sample: Tensor, features: Features) -> Tensor:
+    """(R,) whether the matching maps the pairs of points (with their values) to themselves, by a generic checksum."""
+    pairs = features.pairs
+    n = order.shape[1]
+    weights = generic(n, n, 9, pairs.value)  # type: ignore[union-attr]
+    back = torch.argsort(order, dim=1)
+    rows, owner = ragged_take(pairs.sample, features.valid.shape[0], sample)  # type: ignore[union-attr]
+    i, j, value = pairs.first[rows], pairs.second[rows], pairs.value[rows]  # type: ignore[union-attr]
+    before, after = weights[i, j] * value, weights[back[owner, i], back[owner, j]] * value
+    zero = value.new_zeros(sample.shape[0])
+    change = zero.index_add(0, owner, before - after).abs()
+    return change <= 1e-8 * (1 + zero.index_add(0, owner, before.abs()))

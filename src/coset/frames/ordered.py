@@ -1,0 +1,133 @@
+"""The minimal frame of ordered points under O(d), SO(d), E(d), SE(d): threshold-pivoted Gram-Schmidt, batched and static.
+
+Each step takes the FIRST row whose residual is at least THRESHOLD times the largest residual, so that rounding noise
+does not decide on symmetric shapes and ill-conditioned pivots are never taken. Where the points span only r < d
+dimensions, the remaining columns are arbitrary and averaged over the stabilizer O(d - r) or SO(d - r), by a rule that
+is exact for the signature.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .. import groups
+from ..actions.layout import Layout
+from ..groups.base import Group
+from ..groups.quadrature import rule
+from ..measure import Measure
+from ..tree import Tree
+from .base import Frame
+from .clouds import Cloud, element, gather_cloud
+
+THRESHOLD = 0.3717
+"""Share of the largest residual that a pivot must reach; not an algebraic number that occurs in geometry."""
+
+
+def pivoted_basis(cloud: Cloud, d: int) -> tuple[Tensor, Tensor]:
+    """Orthonormal columns from the rows of a cloud.
+
+    Returns:
+        (B, d, d) orthogonal matrices whose first r columns are equivariant and whose others are arbitrary, and the
+        ranks r, (B,).
+    """
+    rows, named = cloud.rows, cloud.named
+    squared = rows.detach().square().sum(-1)
+    eye = torch.eye(d, dtype=rows.dtype, device=rows.device)
+    spare = torch.ones(rows.shape[0], d, dtype=rows.dtype, device=rows.device)
+    columns: list[Tensor] = []
+    ranks = torch.zeros(rows.shape[0], dtype=torch.long, device=rows.device)
+    for _ in range(d):
+        row, found = _pivot(rows, squared, cloud.cut, named)
+        fallback = eye[_first(spare, THRESHOLD**2 * spare.amax(1))]
+        row = torch.where(found[:, None], row, fallback)
+        for _ in range(2):
+            row = row - sum((q * (q * row).sum(-1, keepdim=True) for q in columns), torch.zeros_like(row))
+        q = row / row.square().sum(-1, keepdim=True).sqrt()
+        columns.append(q)
+        ranks = ranks + found
+        fixed = q.detach()
+        squared = squared - torch.matmul(rows.detach(), fixed.unsqueeze(-1)).squeeze(-1).square()
+        spare = spare - fixed.square()
+    return torch.stack(columns, -1), ranks
+
+
+def _first(values: Tensor, threshold: Tensor) -> Tensor:
+    """(B,) the first position whose value reaches the threshold."""
+    return (values >= threshold[:, None]).to(torch.uint8).argmax(1)
+
+
+def _pivot(rows: Tensor, squared: Tensor, cut: Tensor, named: int) -> tuple[Tensor, Tensor]:
+    """(B, d) the pivot row, from the named rows if they still span something, else from the others; and whether there is one."""
+    top = squared[:, :named].amax(1)
+    index, found = _first(squared[:, :named], THRESHOLD**2 * top), top > cut.square()
+    if named < rows.shape[1]:
+        other = squared[:, named:].amax(1)
+        second = _first(squared[:, named:], THRESHOLD**2 * other) + named
+        index = torch.where(found, index, second)
+        found = found | (other > cut.square())
+    return rows.gather(1, index[:, None, None].expand(-1, 1, rows.shape[-1])).squeeze(1), found
+
+
+def oriented(basis: Tensor) -> Tensor:
+    """Flip the last column where the determinant is negative: for rank d - 1 it is the generalized cross product."""
+    sign = torch.linalg.det(basis.detach()).sgn()
+    return torch.cat([basis[..., :-1], basis[..., -1:] * sign[..., None, None]], -1)
+
+
+class StabilizerRules(torch.nn.Module):
+    """Block matrices diag(1_r, R) that average over O(d - r) or SO(d - r), padded over the ranks r = 0 ... d.
+
+    Buffers:
+        table: (d + 1, K, d, d); weights: (d + 1, K); orders: (d + 1,) with -1 where infinite.
+    """
+
+    def __init__(self, d: int, reflects: bool, degree: int):
+        super().__init__()
+        kind = groups.Orthogonal if reflects else groups.SpecialOrthogonal
+        found = []
+        for rank in range(d + 1):
+            m = d - rank
+            trivial = m == 0 or (m == 1 and not reflects)
+            found.append(None if trivial else rule(kind(m), degree))
+        size = max(1 if item is None else item.weights.shape[0] for item in found)
+        table = torch.eye(d, dtype=torch.float64).repeat(d + 1, size, 1, 1)
+        weights = torch.zeros(d + 1, size, dtype=torch.float64)
+        orders = torch.ones(d + 1, dtype=torch.long)
+        for rank, item in enumerate(found):
+            weights[rank, 0] = 1.0
+            if item is not None:
+                count = item.weights.shape[0]
+                table[rank, :count, rank:, rank:] = item.elements
+                weights[rank] = 0.0
+                weights[rank, :count] = item.weights
+                orders[rank] = 2 if d - rank == 1 else -1
+        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("orders", orders, persistent=False)
+
+    def forward(self, basis: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Elements (K, B, d, d), weights (K, B) and orders (B,) of the coset basis * stabilizer."""
+        table = self.table.to(basis)[ranks].transpose(0, 1)
+        return basis.unsqueeze(0) @ table, self.weights.to(basis)[ranks].T, self.orders.to(ranks.device)[ranks]
+
+
+class OrderedMinimal(Frame):
+    """Bound by ``Minimal`` for ordered points."""
+
+    def __init__(self, of: object, tol: float):
+        super().__init__()
+        self.of, self.tol = of, tol
+
+    def prepare(self, group: Group) -> None:
+        """Tabulate the stabilizers of every rank."""
+        self.rules = StabilizerRules(group.dim, group.reflects, self.degree)  # type: ignore[arg-type]
+
+    def measure(self, inputs: Tree, at: Layout) -> Measure:
+        """One coset."""
+        cloud = gather_cloud(self, inputs, at, self.tol)
+        basis, ranks = pivoted_basis(cloud, self.group.dim)  # type: ignore[arg-type]
+        if not self.group.reflects:
+            basis = oriented(basis)
+        matrices, weights, order = self.rules(basis, ranks)
+        return Measure(self.group, element(self, matrices, cloud.center), weights, order, cosets=1)

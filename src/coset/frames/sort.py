@@ -1,0 +1,84 @@
+"""The minimal frame of S_n on rows: lexicographic sort; equal rows are one class, averaged without listing permutations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..actions.base import Action
+from ..actions.layout import Layout
+from ..errors import FrameError, InputError, explain
+from ..groups.base import Group
+from ..measure import Measure
+from ..tree import Tree
+from .base import Frame, device_of, ordered_leaves, traced
+
+
+class Sort(Frame):
+    """Sort the rows of a set lexicographically: exact for S_n with one model call, at repeated rows too.
+
+    Rows that agree in everything the model sees are interchangeable; outputs are averaged over each class of equal
+    rows. Gradients flow through the sorted values; the order itself is piecewise constant.
+
+    Args:
+        of: key of the rows (or several) that decide first; other inputs that the group permutes break ties.
+
+    Reference: Lin et al. 2024, arXiv 2406.07598.
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, frames, groups
+        >>> S = groups.Symmetric()
+        >>> frames.Sort().bind(actions.Permute(S, -1))(torch.tensor([[3.0, 1.0, 2.0]])).elements
+        tensor([[[1, 2, 0]]])
+    """
+
+    references = ("lin2024minimal",)
+
+    def __init__(self, of: Any = None):
+        super().__init__()
+        self.of = of
+
+    def prepare(self, group: Group) -> None:
+        """Refuse groups other than S_n and inputs that rows cannot fix."""
+        if not group.permutes or group.dim is not None or group.translates:
+            raise FrameError(explain(f"{self} on {group}", "the symmetric group on rows", "use frames.Minimal(), or frames.Chain for a product"))
+        moved = {key: leaf for key, leaf in self.source.items().items() if leaf.moves}  # type: ignore[union-attr]
+        if not any(len(getattr(leaf, "axes", ())) == 1 for leaf in moved.values()):
+            raise FrameError(explain(f"{self} of inputs {self.source}", "an input with one permuted axis", "adjacency matrices alone need frames.Full() or frames.Haar(samples)"))
+        self._pairs = [key for key, leaf in moved.items() if len(getattr(leaf, "axes", ())) > 1]
+
+    def measure(self, inputs: Tree, at: Layout) -> Measure:
+        """The sorting permutation, one element, and the classes of equal rows."""
+        keys = torch.cat([_rows(action, x) for _, action, x, _ in ordered_leaves(self, inputs) if len(getattr(action, "axes", ())) == 1], -1)
+        order = lexicographic(keys)
+        ranked = keys.gather(1, order.unsqueeze(-1).expand_as(keys))
+        new = (ranked[:, 1:] != ranked[:, :-1]).any(-1)
+        ties = torch.nn.functional.pad(new.long().cumsum(1), (1, 0))
+        counts = torch.zeros_like(ties).scatter_add(1, ties, torch.ones_like(ties))
+        if self._pairs and not traced(inputs) and bool((counts > 1).any()):
+            raise InputError(
+                explain(f"equal rows in samples {(counts > 1).any(1).nonzero().flatten()[:5].tolist()} beside pairwise inputs {self._pairs}", "rows that tell points apart", "add node features, or use frames.Haar(samples)")
+            )
+        total = torch.lgamma(counts.double() + 1).sum(1).exp().round()
+        orders = torch.where(total < 2**53, total, -torch.ones_like(total)).long()
+        weights = torch.ones(1, keys.shape[0], device=device_of(inputs), dtype=torch.float64)
+        return Measure(self.group, order.unsqueeze(0), weights, orders, cosets=1, ties=ties)
+
+
+def _rows(action: Action, x: Tensor) -> Tensor:
+    """The permuted axis first, everything else flattened: (B, n, c), detached."""
+    axis = action.axes[0]  # type: ignore[attr-defined]
+    values = x.detach().movedim(axis, 1).flatten(2) if x.dim() > 2 else x.detach().unsqueeze(-1)
+    return values.to(torch.float64) if not values.is_complex() else torch.view_as_real(values).flatten(2).double()
+
+
+def lexicographic(keys: Tensor) -> Tensor:
+    """(B, n) indices that sort rows (B, n, c) lexicographically, stable."""
+    order = torch.arange(keys.shape[1], device=keys.device).expand(keys.shape[:2])
+    for column in range(keys.shape[2] - 1, -1, -1):
+        values = keys[..., column].gather(1, order)
+        order = order.gather(1, torch.sort(values, dim=1, stable=True).indices)
+    return order

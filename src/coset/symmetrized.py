@@ -1,0 +1,223 @@
+"""``Symmetrized``: a model around which a symmetry is put from outside, and ``symmetrize``, which builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .actions.base import Action
+from .actions.layout import Layout
+from .actions.signature import Signature
+from .actions.trees import Dict, Pullback, Tuple, call, visit
+from .choose import choose
+from .errors import FrameError, InputError, SignatureError, explain
+from .frames.base import Frame, traced
+from .measure import Measure, canonicalize, collect
+from .tree import Tree, first, is_container, rebuild, children
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What one call of a symmetrized model saw.
+
+    Attributes:
+        std: a tree like the output: the standard deviation of every entry over the measure (zero for one element).
+        samples: how many samples entered the model.
+        order: (B,) number of elements of each measure, -1 where infinite.
+        cosets: model calls per sample (of the sample with most).
+        residual: for a quadrature, the largest relative distance between the averages over its sub-rules; None for
+            measures that are exact or carry no sub-rules.
+    """
+
+    std: Tree
+    samples: int
+    order: Tensor
+    cosets: int
+    residual: float | None = None
+
+
+class Symmetrized(nn.Module):
+    """Phi(x) = sum_i w_i(x) rho_Y(g_i(x)) f(rho_X(g_i(x))^-1 x), with f the wrapped model, called once per coset.
+
+    The model's parameters appear under ``model.`` in ``state_dict``, those of a learned frame under ``frame.``.
+
+    Modes: in training mode all k canonical inputs of all samples enter the model as one batch: BatchNorm takes its
+    statistics over them, dropout draws its own mask for each. ``chunk=`` would change BatchNorm's statistics and is
+    refused then. In eval mode everything is deterministic where the frame is.
+
+    Args:
+        model: any callable or module.
+        signature: ``source >> target``.
+        frame: an unbound frame.
+        chunk: the largest number of samples that enter the model at once; None for all at once.
+        reason: why this frame was chosen, for ``repr``.
+
+    Example:
+        >>> import torch, coset
+        >>> from coset import actions, frames, groups
+        >>> G = groups.Cyclic(4)
+        >>> net = coset.Symmetrized(lambda x: x[:, :1], actions.Vectors(G) >> actions.Trivial(G), frames.Full())
+        >>> net(torch.tensor([[1.0, 2.0]])).abs() < 1e-6
+        tensor([[True]])
+    """
+
+    def __init__(self, model: Callable[..., Any], signature: Signature, frame: Frame, *, chunk: int | None = None, reason: str = "as asked"):
+        super().__init__()
+        if not isinstance(signature, Signature):
+            raise SignatureError(explain(f"{signature!r} as signature", "source >> target", "write for instance actions.Points(G) >> actions.Trivial(G)"))
+        if not callable(model):
+            raise SignatureError(explain(f"{model!r} as model", "a callable", "pass a torch module or a function"))
+        if not isinstance(frame, Frame):
+            raise FrameError(explain(f"{frame!r} as frame", "a frame object", "pass for instance frames.Minimal()"))
+        if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+            raise InputError(explain(f"chunk={chunk!r}", "a positive number of samples, or None", "pass for instance chunk=1024"))
+        self.model = model
+        self.frame = frame.bind(signature.source, signature.target)
+        self.signature, self.chunk, self.reason = signature, chunk, reason
+
+    def forward(self, *args: Any, return_stats: bool = False, **kwargs: Any) -> Any:
+        """Call the symmetrized model as the model itself would be called.
+
+        Args:
+            args: the inputs, as the source says.
+            return_stats: also return :class:`Stats`.
+            kwargs: the inputs of a ``Dict`` source.
+
+        Returns:
+            The model's output structure; with ``return_stats`` a pair (output, Stats).
+        """
+        source, target = self.signature.source, self.signature.target
+        inputs = arrange(source, args, kwargs)
+        measure: Measure = self.frame(inputs)
+        at = source.layout(inputs)
+        rows = self._rows(measure, inputs)
+        canonical = canonicalize(measure, source, inputs, at, rows)
+        outputs = self._evaluate(canonical, int(rows.shape[0]))
+        _check_outputs(target, outputs)
+        mean, spread = collect(measure, target, outputs, at, rows)
+        if not return_stats:
+            return mean
+        residual = _residual(measure, target, outputs, at, rows)
+        return mean, Stats(spread, int(rows.shape[0]), measure.order, measure.cosets, residual)
+
+    def _rows(self, measure: Measure, inputs: Tree) -> Tensor:
+        """The (coset, sample) pairs that enter the model: all, or those with weight where shapes may depend on data."""
+        every = torch.arange(measure.cosets * measure.samples, device=measure.weights.device)
+        if measure.cosets == 1 or self.frame.static or traced(inputs):
+            return every
+        return every[measure.coset_weights().flatten() > 0]
+
+    def _evaluate(self, canonical: Tree, count: int) -> Any:
+        source = self.signature.source
+        if self.chunk is None or count <= self.chunk:
+            return call(self.model, source, canonical)
+        if self.training and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.modules()):
+            raise InputError(
+                explain(f"chunk={self.chunk} while training a model with BatchNorm", "statistics over the whole batch", "call eval(), set chunk=None, or use GroupNorm or LayerNorm")
+            )
+        at = source.layout(canonical)
+        pieces = [
+            call(self.model, source, source.take(canonical, torch.arange(start, min(start + self.chunk, count), device=first(canonical).device), at))
+            for start in range(0, count, self.chunk)
+        ]
+        return _concatenate(pieces)
+
+    def __repr__(self) -> str:
+        return (
+            f"Symmetrized(\n  model: {type(self.model).__name__}\n  signature: {self.signature!r}\n  frame: {self.frame!r} ({self.reason})\n"
+            f"  exact: {self.frame.exact}, static: {self.frame.static}\n)"
+        )
+
+
+def symmetrize(model: Callable[..., Any], signature: Signature, frame: Frame | None = None, *, chunk: int | None = None) -> Symmetrized:
+    """Make any model equivariant without touching its architecture.
+
+    Args:
+        model: any callable or module, called as the signature's source says: a ``Dict`` by keyword, a ``Tuple`` by
+            position, anything else as one argument.
+        signature: ``source >> target``: how the group moves inputs and outputs.
+        frame: how the measure on the group is built from an input; the cheapest exact one when left out, and
+            ``repr`` of the result says which and why.
+        chunk: the largest number of samples that enter the model at once.
+
+    Raises:
+        FrameError: when no exact frame is known for the group, or ``frame`` does not fit it.
+
+    Example:
+        >>> import torch, coset
+        >>> from coset import actions, groups
+        >>> SO3 = groups.SpecialOrthogonal(3)
+        >>> model = coset.symmetrize(torch.nn.Linear(3, 3), actions.Vectors(SO3) >> actions.Vectors(SO3))
+        >>> x, g = torch.randn(4, 3), SO3.haar(4)
+        >>> turn = actions.Vectors(SO3).act
+        >>> torch.allclose(model(turn(g, x)), turn(g, model(x)), atol=1e-5)
+        True
+    """
+    if not isinstance(signature, Signature):
+        raise SignatureError(explain(f"{signature!r} as signature", "source >> target", "write for instance actions.Points(G) >> actions.Trivial(G)"))
+    reason = "as asked"
+    if frame is None:
+        frame, reason = choose(signature)
+    return Symmetrized(model, signature, frame, chunk=chunk, reason=reason)
+
+
+def arrange(source: Action, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tree:
+    """The inputs as data of the source."""
+    kind = source.action if isinstance(source, Pullback) else source
+    if isinstance(kind, Dict):
+        if args:
+            raise SignatureError(explain(f"{len(args)} positional arguments", f"the keywords {list(kind.entries)}", "call the model by keyword, or declare a Tuple source"))
+        return kwargs
+    if kwargs:
+        raise SignatureError(explain(f"keyword arguments {list(kwargs)}", f"positional arguments for {kind}", "declare a Dict source to call by keyword"))
+    if isinstance(kind, Tuple):
+        return args
+    if len(args) != 1:
+        raise SignatureError(explain(f"{len(args)} arguments for the source {kind}", "one argument", "declare actions.Tuple(…) or actions.Dict(…) for several"))
+    return args[0]
+
+
+def _check_outputs(target: Action, outputs: Tree) -> None:
+    def look(leaf: Action, value: Any, path: str) -> Any:
+        if value is None and leaf.averaged:
+            raise InputError(explain(f"{path} is None", f"data for {leaf}", "make the model return it, or declare it Ignore"))
+        if isinstance(value, Tensor) or leaf.averaged:
+            leaf.check(value, path)
+        return value
+
+    visit(target, outputs, look, "output")
+
+
+def _concatenate(pieces: list[Any]) -> Any:
+    """Join the outputs of chunks along the batch axis."""
+    head = pieces[0]
+    if isinstance(head, Tensor):
+        return torch.cat(pieces) if head.dim() else head
+    if not is_container(head):
+        return head
+    return rebuild(head, {key: _concatenate([children(piece)[key] for piece in pieces]) for key in children(head)})
+
+
+def _residual(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Tensor) -> float | None:
+    """The largest relative distance between averages over the sub-rules of a quadrature."""
+    if measure.nested is None:
+        return None
+    labels = measure.nested.to(measure.weights.device)
+    averages = []
+    for label in range(int(labels.max()) + 1):
+        weights = measure.weights * (labels == label).to(measure.weights.dtype)[:, None]
+        part = Measure(measure.group, measure.elements, weights / weights.sum(0), measure.order, measure.cosets)
+        averages.append(collect(part, target, outputs, at, rows)[0])
+    whole = collect(measure, target, outputs, at, rows)[0]
+    from .tree import leaves
+
+    worst = 0.0
+    for index, value in enumerate(leaves(whole)):
+        parts = torch.stack([list(leaves(average))[index] for average in averages])
+        scale = value.abs().square().mean().sqrt().clamp_min(torch.finfo(value.dtype).tiny)
+        worst = max(worst, float((parts - value).abs().square().flatten(1).mean(1).sqrt().max() / scale))
+    return worst
