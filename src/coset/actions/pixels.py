@@ -47,8 +47,8 @@ def check_plane(group: Group, owner: str) -> None:
             raise SignatureError(explain(f"{owner} of {group}", "circular shifts of two axes", "write Torus(H, W)"))
         return
     try:
-        group = settled(group)
-        matrix = group.matrix(group.identity())
+        some = settled(group)
+        matrix = some.matrix(some.identity())
     except GroupError as error:
         raise SignatureError(explain(f"{owner} of {group}, which has no matrices", "2 x 2 matrices", remedy)) from error
     if tuple(matrix.shape[-2:]) != (2, 2) or matrix.is_complex():
