@@ -14,7 +14,7 @@ from ..tree import Tree, leaves
 from .elements import draw
 from .inputs import CHUNK, prepare, suspicious
 from .laws import Laws, Side, State, check_side, floating
-from .layers import Layer, layer_growth
+from .layers import layer_growth
 from .lie import LieError, lie_error
 from .norms import difference, named_leaves, squares
 from .report import Report
@@ -80,7 +80,9 @@ def audit(
         return _measure(Runner(model, signature), batch, samples, generator, notes, (layers, lie, ascend))
 
 
-def _measure(runner: Runner, batch: Batch, samples: int, generator: torch.Generator, notes: list[str], wanted: tuple[bool, bool, bool]) -> Report:
+def _measure(
+    runner: Runner, batch: Batch, samples: int, generator: torch.Generator, notes: list[str], wanted: tuple[bool, bool, bool]
+) -> Report:
     layers, lie, ascend = wanted
     laws = _check_actions(runner, batch, generator)
     noise = _noise(runner, batch, notes)
@@ -138,6 +140,7 @@ def _names(runner: Runner, batch: Batch) -> dict[str, Any]:
         "inputs": batch.at.samples,
         "dtype": str(like.dtype).removeprefix("torch."),
         "device": str(batch.device),
+        "exact": runner.source.exact and runner.target.exact,
         "eps": torch.finfo(like.dtype).eps if like.is_floating_point() or like.is_complex() else torch.finfo(torch.float32).eps,
     }
 
@@ -164,9 +167,13 @@ def _noise(runner: Runner, batch: Batch, notes: list[str]) -> float | None:
     runner.stochastic = fresh > 0 or left > 0
     if not runner.stochastic:
         return None
-    notes.append(f"the model is stochastic: two calls on the same input differ by {fresh:.2e}; both branches of every comparison were run with the same seed")
+    notes.append(
+        f"the model is stochastic: two calls on the same input differ by {fresh:.2e}; both branches of every comparison were run with the same seed"
+    )
     if left > 0:
-        notes.append(f"seeding does not control all of its noise: {left:.2e} remains between calls with equal seeds and is part of the error")
+        notes.append(
+            f"seeding does not control all of its noise: {left:.2e} remains between calls with equal seeds and is part of the error"
+        )
     return fresh
 
 
@@ -193,7 +200,9 @@ def _nothing_moves(laws: Laws, batch: Batch, notes: list[str]) -> list[str]:
     """A failure when no sampled element changes any input; a note for each input that stays although it is declared to move."""
     still = [name for name, rounding in laws.still.items() if name.startswith("input") and laws.moved.get(name, 0.0) <= rounding]
     if len(still) == sum(name.startswith("input") for name in laws.still):
-        return [f"the declared source action leaves these inputs where they are, for every sampled element of {batch.group}: the audit can say nothing"]
+        return [
+            f"the declared source action leaves these inputs where they are, for every sampled element of {batch.group}: the audit can say nothing"
+        ]
     notes += [f"{name} is declared to move, but no sampled element changes it" for name in still]
     return []
 

@@ -103,9 +103,7 @@ def _mean_gap(group: Group, a: Tree, wa: Tensor, b: Tree, wb: Tensor) -> Tensor 
     """Distance between the weighted means of every linear picture of the group; None when it has none."""
     gaps = []
     for u, v in zip(_pictures(group, a), _pictures(group, b), strict=True):
-        mean_u, mean_v = (
-            (w.to(p).reshape(*w.shape, *(1,) * (p.dim() - 2)) * p).sum(0) for w, p in ((wa, u), (wb, v))
-        )
+        mean_u, mean_v = ((w.to(p).reshape(*w.shape, *(1,) * (p.dim() - 2)) * p).sum(0) for w, p in ((wa, u), (wb, v)))
         gaps.append((mean_u - mean_v).abs().flatten(1).square().sum(1).sqrt().to(torch.float64))
     return torch.stack(gaps).amax(0) if gaps else None
 

@@ -28,7 +28,9 @@ def prepare(model: Callable[..., Any], signature: Signature, inputs: Tree, chunk
         InputError: when the inputs are empty, not finite, or on mixed devices or dtypes.
     """
     if not isinstance(signature, Signature):
-        raise SignatureError(explain(f"{describe(signature)} as signature", "source >> target", "write for instance actions.Points(G) >> actions.Vectors(G)"))
+        raise SignatureError(
+            explain(f"{describe(signature)} as signature", "source >> target", "write for instance actions.Points(G) >> actions.Vectors(G)")
+        )
     if not callable(model):
         raise InputError(explain(f"{describe(model)} as model", "a callable, such as a torch.nn.Module", "pass the model itself"))
     if chunk < 1:
@@ -101,6 +103,16 @@ def suspicious(signature: Signature, x: Tree) -> list[str]:
     """Inputs that are declared Trivial and look as if they should move."""
     d, found = signature.group.dim, []
     for name, leaf, t in named_leaves(signature.source, x, "input"):
-        if d and d > 1 and type(leaf).__name__ == "Trivial" and isinstance(t, Tensor) and t.is_floating_point() and t.dim() > 1 and t.shape[-1] == d:
-            found.append(f"{name} of shape {tuple(t.shape)} is declared Trivial: if its last axis holds vectors, declare Vectors, or the audit compares different situations")
+        if (
+            d
+            and d > 1
+            and type(leaf).__name__ == "Trivial"
+            and isinstance(t, Tensor)
+            and t.is_floating_point()
+            and t.dim() > 1
+            and t.shape[-1] == d
+        ):
+            found.append(
+                f"{name} of shape {tuple(t.shape)} is declared Trivial: if its last axis holds vectors, declare Vectors, or the audit compares different situations"
+            )
     return found

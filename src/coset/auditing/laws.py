@@ -70,7 +70,8 @@ class Laws:
     def failures(self) -> list[str]:
         """The broken laws, in words."""
         return [
-            f"the declared action of {law.data} breaks the law of {law.law}: relative error {law.largest:.2e} where rounding explains {law.tolerance:.0e}"
+            f"the declared action of {law.data} breaks the law of {law.law}: "
+            f"relative error {law.largest:.2e} where rounding explains {law.tolerance:.0e}"
             for law in self.checks
             if not law.holds
         ]
@@ -169,11 +170,13 @@ def check_side(side: Side, group: Group, samples: int, generator: torch.Generato
                 found.setdefault((label, law), []).append((value, top[label]))
     laws.still.update({label: 100 * _eps(t.dtype) for label, (item, t) in side.entries.items() if item.moves})
     for (label, law), values in found.items():
-        gap, top = torch.stack([v for v, _ in values]), torch.stack([t for _, t in values])
+        gaps, tops = torch.stack([v for v, _ in values]), torch.stack([t for _, t in values])
         action, tensor = side.entries[label]
-        scale = side.scale[label] or float(top.max()) or 1.0
-        ratio = torch.where(gap == 0, gap, gap / top.clamp_min(1e-300)).nan_to_num(nan=math.inf)
-        laws.checks.append(Law(label, law, float(gap.mean()) / scale, float(ratio.max()), rounding(tensor.dtype) if action.exact else None))
+        scale = side.scale[label] or float(tops.max()) or 1.0
+        ratio = torch.where(gaps == 0, gaps, gaps / tops.clamp_min(1e-300)).nan_to_num(nan=math.inf)
+        laws.checks.append(
+            Law(label, law, float(gaps.mean()) / scale, float(ratio.max()), rounding(tensor.dtype) if action.exact else None)
+        )
 
 
 def floating(x: Tree) -> Tensor:

@@ -16,6 +16,7 @@ from .norms import difference, named_leaves, squares
 from .running import Runner, module_of
 from .sweep import Batch, Sweep
 
+
 @dataclass(frozen=True)
 class Layer:
     """One layer of the model, on x and on gx.

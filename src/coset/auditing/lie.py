@@ -40,7 +40,9 @@ def lie_error(runner: Runner, batch: Batch) -> LieError:
     doubled = _in_double(runner, batch)
     runner, batch, word = doubled or (runner, batch, f"in {_dtype(batch.x)}")
     y = runner(batch.x)
-    scales = {name: float(squares(t, batch.at, leaf.event).mean().sqrt()) or 1.0 for name, leaf, t in named_leaves(runner.target, y, "output")}
+    scales = {
+        name: float(squares(t, batch.at, leaf.event).mean().sqrt()) or 1.0 for name, leaf, t in named_leaves(runner.target, y, "output")
+    }
     if not all(t.is_floating_point() or t.is_complex() for _, _, t in named_leaves(runner.target, y, "output")):
         return LieError(None, "the output is not made of floating point numbers")
     curves = [Curve(runner, batch, i) for i in range(batch.group.lie_dimension)]
@@ -70,7 +72,9 @@ class Curve:
         """The largest relative norm over the outputs, averaged over the inputs."""
         y = self.runner(self.batch.x)
         names = [(name, leaf) for name, leaf, _ in named_leaves(self.runner.target, y, "output")]
-        norms = [squares(t.detach(), self.batch.at, leaf.event).sqrt() / scales[name] for (name, leaf), t in zip(names, tangents, strict=True)]
+        norms = [
+            squares(t.detach(), self.batch.at, leaf.event).sqrt() / scales[name] for (name, leaf), t in zip(names, tangents, strict=True)
+        ]
         return float(torch.stack(norms).amax(0).mean())
 
     def forward_mode(self) -> tuple[Tensor, ...]:

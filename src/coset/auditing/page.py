@@ -38,7 +38,7 @@ figcaption { color: var(--soft); font-size: .88rem; padding: 0 .3rem .4rem; }
 .plot .axis { fill: var(--ink); } .grid { stroke: var(--edge); stroke-width: 1; } .dot { fill: var(--dot); fill-opacity: .45; }
 .bar { fill: var(--bar); fill-opacity: .8; } .mark { fill: var(--mark); } .line { fill: none; stroke: var(--mark); stroke-width: 2; stroke-linejoin: round; }
 .floor { stroke: var(--good); stroke-width: 1.5; stroke-dasharray: 2 4; } .bound { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 7 4; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+.pair > div:empty { display: none; } .pair { align-items: start; column-gap: 2rem; } figure { overflow: hidden; } .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--edge); vertical-align: top; }
 th { color: var(--soft); font-weight: 500; } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 ul { padding-left: 1.2rem; margin: .3rem 0; }
@@ -53,7 +53,15 @@ def page(report: Report, bound: float | None = None) -> str:
         bound: the bound of the verdict; the report's default when left out.
     """
     title = f"Audit of {report.model} under {report.group}"
-    body = [_head(report, title), _verdict(report, bound), _tiles(report), _plots(report, bound), _tables(report), _growth(report), _notes(report)]
+    body = [
+        _head(report, title),
+        _verdict(report, bound),
+        _tiles(report),
+        _plots(report, bound),
+        _tables(report),
+        _growth(report),
+        _notes(report),
+    ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
@@ -84,7 +92,11 @@ def _tiles(report: Report) -> str:
     ]
     if report.noise is not None:
         tiles.append(("noise", number(report.noise), "two calls on equal inputs"))
-    return '<div class="tiles">' + "".join(f'<div class="tile"><span>{n}</span><b>{v}</b><span>{escape(t)}</span></div>' for n, v, t in tiles) + "</div>"
+    return (
+        '<div class="tiles">'
+        + "".join(f'<div class="tile"><span>{n}</span><b>{v}</b><span>{escape(t)}</span></div>' for n, v, t in tiles)
+        + "</div>"
+    )
 
 
 def _plots(report: Report, bound: float | None) -> str:
@@ -105,7 +117,9 @@ def _table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) ->
     if not lines:
         return ""
     head = "".join(f"<th>{escape(h)}</th>" for h in header)
-    rows = "".join("<tr>" + f"<td>{escape(line[0])}</td>" + "".join(f'<td class="n">{escape(c)}</td>' for c in line[1:]) + "</tr>" for line in lines)
+    rows = "".join(
+        "<tr>" + f"<td>{escape(line[0])}</td>" + "".join(f'<td class="n">{escape(c)}</td>' for c in line[1:]) + "</tr>" for line in lines
+    )
     return f'<h2>{escape(title)}</h2><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
@@ -115,13 +129,21 @@ def _tables(report: Report) -> str:
     quantiles = [[number(v) for v in report.quantiles.values()]]
     levels = [f"{100 * q:g} %" for q in report.quantiles]
     laws = [
-        (law.data, law.law, number(law.error), number(law.largest), "not exact" if law.tolerance is None else number(law.tolerance), "yes" if law.holds else "NO")
+        (
+            law.data,
+            law.law,
+            number(law.error),
+            number(law.largest),
+            "not exact" if law.tolerance is None else number(law.tolerance),
+            "yes" if law.holds else "NO",
+        )
         for law in report.laws
     ]
+    several = outputs if len(outputs) > 1 else []
     return (
-        _table("Components of the group", ("subgroup", "error", "standard error"), parts)
-        + _table("Outputs", ("output", "error", "standard error"), outputs)
-        + _table("Quantiles", levels, quantiles)
+        f'<div class="pair"><div>{_table("Quantiles of the error", levels, quantiles)}</div>'
+        f"<div>{_table('Components of the group', ('subgroup', 'error', 'standard error'), parts)}</div>"
+        f"<div>{_table('Outputs', ('output', 'error', 'standard error'), several)}</div></div>"
         + f"<h2>Worst element</h2><p>Input {report.worst_input}: <code>{escape(element_text(report.worst.element))}</code></p>"
         + _table("Laws of the declared actions", ("data", "law", "mean residual", "largest", "allowed", "holds"), laws)
     )
@@ -131,11 +153,12 @@ def _growth(report: Report) -> str:
     if not report.layers:
         return f'<h2>Layers</h2><p class="soft">{escape(report.layers_how)}</p>' if report.layers_how else ""
     plot = bars([x.name for x in report.layers], [x.change for x in report.layers], [x.error for x in report.layers])
-    lines = [(x.name, x.kind, "×".join(map(str, x.shape)), number(x.change), number(x.error), x.action.split(":")[0]) for x in report.layers]
+    lines = [
+        (x.name, x.kind, "×".join(map(str, x.shape)), number(x.change), number(x.error), x.action.split(":")[0]) for x in report.layers
+    ]
     caption = "How much each layer's output changes between x and gx. An equivariant layer changes as much as its features turn: this is growth of sensitivity, not error."
-    return (
-        f"<h2>Layers</h2><figure><figcaption>{caption} {escape(report.layers_how)}</figcaption>{plot}</figure>"
-        + _table("Layers in numbers", ("layer", "class", "output", "change", "error", "under the action of"), lines)
+    return f"<h2>Layers</h2><figure><figcaption>{caption} {escape(report.layers_how)}</figcaption>{plot}</figure>" + _table(
+        "Layers in numbers", ("layer", "class", "output", "change", "error", "under the action of"), lines
     )
 
 

@@ -29,6 +29,7 @@ class Report:
         inputs: number of inputs.
         samples: group elements per input; ``exhaustive`` says whether they are the whole group.
         eps: rounding unit of the dtype.
+        exact: False where an action resamples, and is one only approximately.
         error: mean of ||f(gx) - g f(x)|| / RMS ||f||; of several outputs the largest counts.
         stderr: its standard error, clustered by input; None when it cannot be estimated.
         quantiles: of the errors over inputs and elements, by level 0.5, 0.9, 0.99, 1.0.
@@ -53,6 +54,7 @@ class Report:
     dtype: str
     device: str
     eps: float
+    exact: bool
     error: float
     stderr: float | None
     quantiles: dict[float, float]
@@ -80,8 +82,11 @@ class Report:
 
     @property
     def default_bound(self) -> float:
-        """The bound of :meth:`passed` without one: a hundred times the larger of floor and rounding unit."""
-        return MARGIN * max(self.floor, self.eps)
+        """The bound of :meth:`passed` without one.
+
+        A hundred times the larger of floor and rounding unit; where the action resamples, the floor itself.
+        """
+        return MARGIN * max(self.floor, self.eps) if self.exact else max(self.floor, MARGIN * self.eps)
 
     def passed(self, bound: float | None = None) -> bool:
         """Whether the error is within ``bound`` and nothing failed.
@@ -165,6 +170,7 @@ def _plain(x: Any) -> Any:
 
 def element_text(element: Tree) -> str:
     """A group element in a few characters per number."""
+
     def short(x: Any) -> str:
         if isinstance(x, (list, tuple)):
             inner = ", ".join(short(v) for v in (x if len(x) <= 12 else [*x[:10], "…"]))

@@ -142,7 +142,9 @@ def observations(model: Callable[..., Any]) -> list[str]:
     if running:
         said.append(f"{len(running)} batch normalization module(s) use their running statistics: the audit runs in evaluation mode")
     if len(norms) > len(running):
-        said.append(f"{len(norms) - len(running)} batch normalization module(s) keep no running statistics: samples of a batch influence each other")
+        said.append(
+            f"{len(norms) - len(running)} batch normalization module(s) keep no running statistics: samples of a batch influence each other"
+        )
     if any(p.training for p in parts):
         said.append("the model was in training mode; it was audited in evaluation mode and its modes were put back")
     return said

@@ -82,7 +82,9 @@ def climb(state: Climb, g: Tree, dtype: torch.dtype, rows: int, generator: torch
         height, gradient = state.slope(g, dtype, rows)
         if gradient is None or not bool(torch.isfinite(gradient).all()) or not bool(gradient.any()):
             word = "random ascent"
-            gradient = torch.randn(rows, state.group.lie_dimension, generator=generator, dtype=dtype, device=generator.device).to(height.device)
+            gradient = torch.randn(rows, state.group.lie_dimension, generator=generator, dtype=dtype, device=generator.device).to(
+                height.device
+            )
         rate = rate.to(height.device)
         direction = gradient / gradient.norm(dim=1, keepdim=True).clamp_min(torch.finfo(dtype).tiny) * rate
         candidate = state.step(g, direction)

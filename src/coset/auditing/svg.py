@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-WIDTH, HEIGHT = 640, 280
+WIDTH, HEIGHT, WIDE = 480, 270, 940
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 44
 LOWEST = 1e-17
 POINTS = 1500
@@ -22,10 +22,10 @@ def _short(value: object) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
-def figure(content: Iterable[str], title: str, height: float = HEIGHT) -> str:
+def figure(content: Iterable[str], title: str, width: float = WIDTH, height: float = HEIGHT) -> str:
     """The SVG around a drawing."""
     inside = tag("title", escape(title)) + "".join(content)
-    return tag("svg", inside, viewBox=f"0 0 {WIDTH} {_short(float(height))}", role="img", class_="plot")
+    return tag("svg", inside, viewBox=f"0 0 {width:g} {height:g}", role="img", class_="plot")
 
 
 def label(x: float, y: float, text: str, kind: str = "tick", anchor: str = "middle") -> str:
@@ -79,8 +79,8 @@ def nice(limit: float, count: int = 6) -> list[float]:
 
 def frame(axis: LogAxis, title: str) -> list[str]:
     """Horizontal grid lines with a logarithmic scale at the left."""
-    drawn = [label(14, (TOP + HEIGHT - BOTTOM) / 2, title, "axis")]
-    drawn[0] = tag("text", escape(title), x=0, y=0, class_="axis", text_anchor="middle", transform=f"translate(14 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)")
+    turned = f"translate(14 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)"
+    drawn = [tag("text", escape(title), class_="axis", text_anchor="middle", transform=turned)]
     for exponent in axis.ticks():
         y = axis(10.0**exponent)
         drawn += [tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"), label(LEFT - 8, y + 4, power(exponent), anchor="end")]
@@ -112,7 +112,9 @@ def points(sizes: Sequence[float], errors: Sequence[float], unit: str, floor: fl
     drawn += [tag("circle", cx=across(s), cy=axis(e), r=2.2, class_="dot") for s, e in pairs]
     middle = [f"{across(s):.1f},{axis(e):.1f}" for s, e in medians(pairs, limit)]
     drawn.append(tag("polyline", points=" ".join(middle), class_="line"))
-    return figure(drawn + rule(axis, floor, "floor", "floor") + rule(axis, bound, "bound", "bound"), "error against the size of the group element")
+    return figure(
+        drawn + rule(axis, floor, "floor", "floor") + rule(axis, bound, "bound", "bound"), "error against the size of the group element"
+    )
 
 
 def medians(pairs: Sequence[tuple[float, float]], limit: float, bins: int = 12) -> list[tuple[float, float]]:
@@ -146,28 +148,31 @@ def histogram(errors: Sequence[float], floor: float, bound: float, bins: int = 3
             drawn.append(tag("rect", x=LEFT + i * width + 1, y=base - high, width=width - 2, height=high, rx=1.5, class_="bar"))
     for value, text, kind in ((floor, "floor", "floor"), (bound, "bound", "bound")):
         if value > 0:
-            drawn += [tag("line", x1=axis(value), x2=axis(value), y1=TOP, y2=base, class_=kind), label(axis(value) + 5, TOP + 8, text, anchor="start")]
+            drawn += [
+                tag("line", x1=axis(value), x2=axis(value), y1=TOP, y2=base, class_=kind),
+                label(axis(value) + 5, TOP + 8, text, anchor="start"),
+            ]
     drawn.append(label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "relative error", "axis"))
     return figure(drawn, "histogram of the errors")
 
 
 def bars(names: Sequence[str], values: Sequence[float], marks: Sequence[float | None]) -> str:
     """One horizontal bar per layer for the change, and a mark for the equivariance error where there is one."""
-    step, left = 20.0, 190
-    height = len(names) * step + 40
-    axis = LogAxis([v for v in (*values, *(m for m in marks if m is not None)) if v > 0] or [1.0], left, WIDTH - 84)
+    step, left, right = 22.0, 230, WIDE - 90
+    height = len(names) * step + 44
+    axis = LogAxis([v for v in (*values, *(m for m in marks if m is not None)) if v > 0] or [1.0], left, right)
     axis.low -= 1
     drawn = []
     for k in axis.ticks():
         x = axis(10.0**k)
-        drawn += [tag("line", x1=x, x2=x, y1=4, y2=height - 34, class_="grid"), label(x, height - 18, power(k))]
+        drawn += [tag("line", x1=x, x2=x, y1=4, y2=height - 38, class_="grid"), label(x, height - 22, power(k))]
     for i, (name, value, mark) in enumerate(zip(names, values, marks, strict=True)):
         y = i * step + 6
-        short = name if len(name) <= 26 else f"…{name[-25:]}"
-        drawn += [label(left - 8, y + 12, short, anchor="end"), label(WIDTH - 4, y + 12, f"{value:.2e}", anchor="end")]
+        short = name if len(name) <= 32 else f"…{name[-31:]}"
+        drawn += [label(left - 8, y + 12, short, anchor="end"), label(WIDE - 4, y + 12, f"{value:.2e}", anchor="end")]
         if value > 0:
             drawn.append(tag("rect", x=left, y=y + 2, width=max(axis(value) - left, 1.0), height=step - 7, rx=2, class_="bar"))
         if mark is not None and mark > 0:
             drawn.append(tag("circle", cx=axis(mark), cy=y + 8.5, r=4.5, class_="mark"))
-    drawn.append(label((left + WIDTH - 84) / 2, height - 2, "relative change (bar), equivariance error (dot)", "axis"))
-    return figure(drawn, "change of every layer", height)
+    drawn.append(label((left + right) / 2, height - 4, "relative change (bar), equivariance error (dot)", "axis"))
+    return figure(drawn, "change of every layer", WIDE, height)

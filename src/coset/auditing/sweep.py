@@ -109,7 +109,7 @@ def estimate(errors: Tensor, exhaustive: bool) -> Estimate:
     means = errors.mean(1)
     rows, columns = errors.shape
     if rows > 1:
-        stderr = float(means.std()) / math.sqrt(rows)
+        stderr: float | None = float(means.std()) / math.sqrt(rows)
     elif exhaustive:
         stderr = 0.0
     else:

@@ -24,8 +24,16 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
     found = [
         ("error", _with(report.error, report.stderr), f"mean over {report.inputs} inputs, {count}"),
         ("floor", number(report.floor), "the action's own round trip and composition, without the model"),
-        ("median", number(report.quantiles[0.5]), ", ".join(f"{100 * q:g} %: {number(v)}" for q, v in report.quantiles.items() if q != 0.5)),
-        ("worst", number(report.worst.error), f"input {report.worst_input}, {report.worst_found_by}; random search {number(report.worst_random)}"),
+        (
+            "median",
+            number(report.quantiles[0.5]),
+            ", ".join(f"{100 * q:g} %: {number(v)}" for q, v in report.quantiles.items() if q != 0.5),
+        ),
+        (
+            "worst",
+            number(report.worst.error),
+            f"input {report.worst_input}, {report.worst_found_by}; random search {number(report.worst_random)}",
+        ),
         ("worst element", "", element_text(report.worst.element)),
         ("Lie derivative", number(report.lie), report.lie_how),
         ("action laws", number(report.action_error), "largest residual of identity, composition and inverse"),
@@ -57,7 +65,11 @@ def table(report: Report) -> Any:
     parts: list[Any] = [head]
     if report.layers:
         parts.append(_layers(report))
-    parts += [f"[bold]{escape(report.verdict())}[/bold]", *(f"failed: {escape(t)}" for t in report.failures), *(f"note: {escape(t)}" for t in report.notes)]
+    parts += [
+        f"[bold]{escape(report.verdict())}[/bold]",
+        *(f"failed: {escape(t)}" for t in report.failures),
+        *(f"note: {escape(t)}" for t in report.notes),
+    ]
     return Group(*parts)
 
 
