@@ -168,7 +168,8 @@ def _noise(runner: Runner, batch: Batch, notes: list[str]) -> float | None:
     if not runner.stochastic:
         return None
     notes.append(
-        f"the model is stochastic: two calls on the same input differ by {fresh:.2e}; both branches of every comparison were run with the same seed"
+        f"the model is stochastic: two calls on the same input differ by {fresh:.2e}; "
+        "both branches of every comparison were run with the same seed"
     )
     if left > 0:
         notes.append(
@@ -200,9 +201,8 @@ def _nothing_moves(laws: Laws, batch: Batch, notes: list[str]) -> list[str]:
     """A failure when no sampled element changes any input; a note for each input that stays although it is declared to move."""
     still = [name for name, rounding in laws.still.items() if name.startswith("input") and laws.moved.get(name, 0.0) <= rounding]
     if len(still) == sum(name.startswith("input") for name in laws.still):
-        return [
-            f"the declared source action leaves these inputs where they are, for every sampled element of {batch.group}: the audit can say nothing"
-        ]
+        every = f"for every sampled element of {batch.group}"
+        return [f"the declared source action leaves these inputs where they are, {every}: the audit can say nothing"]
     notes += [f"{name} is declared to move, but no sampled element changes it" for name in still]
     return []
 

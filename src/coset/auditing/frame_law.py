@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -111,10 +112,8 @@ def _mean_gap(group: Group, a: Tree, wa: Tensor, b: Tree, wb: Tensor) -> Tensor 
 def _pictures(group: Group, g: Tree) -> list[Tensor]:
     """Matrices, shifts, permutations and one-hot elements of finite groups: (k, B, ...) each."""
     found = []
-    try:
+    with contextlib.suppress(GroupError):
         found.append(group.matrix(g))
-    except GroupError:
-        pass
     shift = group.shift(g)
     if shift is not None:
         found.append(shift)

@@ -113,6 +113,7 @@ def suspicious(signature: Signature, x: Tree) -> list[str]:
             and t.shape[-1] == d
         ):
             found.append(
-                f"{name} of shape {tuple(t.shape)} is declared Trivial: if its last axis holds vectors, declare Vectors, or the audit compares different situations"
+                f"{name} of shape {tuple(t.shape)} is declared Trivial: if its last axis holds vectors, "
+                "declare Vectors, or the audit compares different situations"
             )
     return found

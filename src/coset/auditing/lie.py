@@ -129,7 +129,7 @@ def _impossible(runner: Runner, batch: Batch) -> str | None:
     if any(not (t.is_floating_point() or t.is_complex()) for _, _, t in moved):
         return "moved inputs are not floating point numbers"
     if not runner.source.exact or not runner.target.exact:
-        return "the action resamples: an interpolation has a kink on its grid and no derivative there; read the error against the size of g instead"
+        return "the action resamples, and an interpolation has a kink on its grid: read the error against the size of g instead"
     return None
 
 

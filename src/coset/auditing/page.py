@@ -15,32 +15,44 @@ if TYPE_CHECKING:
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --soft: #5b6575; --paper: #fbfaf7; --card: #ffffff; --edge: #dfe2e6;
-  --bar: #3b6ea8; --dot: #3b6ea8; --mark: #c2571a; --good: #1f7a4d; --bad: #b3261e; }
+  --bar: #3b6ea8; --mark: #c2571a; --good: #1f7a4d; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e7e9ee; --soft: #a0a9b8; --paper: #14171c; --card: #1c2027; --edge: #333a45;
-  --bar: #7aaee6; --dot: #7aaee6; --mark: #f0a065; --good: #6fd3a0; --bad: #ff8a80; } }
+  --bar: #7aaee6; --mark: #f0a065; --good: #6fd3a0; --bad: #ff8a80; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", sans-serif; }
 main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { font-size: 1.55rem; line-height: 1.25; margin: 0 0 .3rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2.4rem 0 .6rem; }
-p { margin: .4rem 0; } .soft { color: var(--soft); } code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-size: .88em; overflow-wrap: anywhere; }
-.verdict { margin: 1.4rem 0; padding: .9rem 1.1rem; background: var(--card); border: 1px solid var(--edge); border-left: .4rem solid var(--good);
-  border-radius: .4rem; font-size: 1.08rem; font-weight: 600; } .verdict.bad { border-left-color: var(--bad); }
+h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
+p { margin: .4rem 0; }
+.soft { color: var(--soft); }
+code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-size: .88em; overflow-wrap: anywhere; }
+.verdict { margin: 1.4rem 0; padding: .9rem 1.1rem; background: var(--card); border: 1px solid var(--edge);
+  border-left: .4rem solid var(--good); border-radius: .4rem; font-size: 1.08rem; font-weight: 600; }
+.verdict.bad { border-left-color: var(--bad); }
 .verdict p { font-weight: 400; font-size: .95rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; }
-.tile { background: var(--card); border: 1px solid var(--edge); border-radius: .4rem; padding: .8rem 1rem; }
+.tile, figure { background: var(--card); border: 1px solid var(--edge); border-radius: .4rem; padding: .8rem 1rem; }
 .tile b { display: block; font-size: 1.4rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: .85rem; display: block; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: .8rem; }
-figure { margin: 0; background: var(--card); border: 1px solid var(--edge); border-radius: .4rem; padding: .8rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: .8rem 2rem; align-items: start; }
+.pair > div:empty { display: none; }
+figure { margin: 0; overflow: hidden; }
 figcaption { color: var(--soft); font-size: .88rem; padding: 0 .3rem .4rem; }
-.plot { width: 100%; height: auto; display: block; } .plot text { fill: var(--soft); font-size: 12px; font-family: inherit; }
-.plot .axis { fill: var(--ink); } .grid { stroke: var(--edge); stroke-width: 1; } .dot { fill: var(--dot); fill-opacity: .45; }
-.bar { fill: var(--bar); fill-opacity: .8; } .mark { fill: var(--mark); } .line { fill: none; stroke: var(--mark); stroke-width: 2; stroke-linejoin: round; }
-.floor { stroke: var(--good); stroke-width: 1.5; stroke-dasharray: 2 4; } .bound { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 7 4; }
-.pair > div:empty { display: none; } .pair { align-items: start; column-gap: 2rem; } figure { overflow: hidden; } .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+.plot { width: 100%; height: auto; display: block; }
+.plot text { fill: var(--soft); font-size: 12px; font-family: inherit; }
+.plot .axis { fill: var(--ink); }
+.grid { stroke: var(--edge); stroke-width: 1; }
+.dot { fill: var(--bar); fill-opacity: .45; }
+.bar { fill: var(--bar); fill-opacity: .8; }
+.mark { fill: var(--mark); }
+.line { fill: none; stroke: var(--mark); stroke-width: 2; stroke-linejoin: round; }
+.floor { stroke: var(--good); stroke-width: 1.5; stroke-dasharray: 2 4; }
+.bound { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 7 4; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--edge); vertical-align: top; }
-th { color: var(--soft); font-weight: 500; } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
+th { color: var(--soft); font-weight: 500; }
+td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 ul { padding-left: 1.2rem; margin: .3rem 0; }
 """
 
@@ -72,7 +84,8 @@ def _head(report: Report, title: str) -> str:
     count = f"all {report.samples} group elements" if report.exhaustive else f"{report.samples} random group elements each"
     return (
         f"<h1>{escape(title)}</h1><p><code>{escape(report.signature)}</code></p>"
-        f'<p class="soft">{report.inputs} inputs, {count}, {escape(report.dtype)} on {escape(report.device)}. Errors are relative to the RMS norm of the output.</p>'
+        f'<p class="soft">{report.inputs} inputs, {count}, {escape(report.dtype)} on {escape(report.device)}. '
+        "Errors are relative to the RMS norm of the output.</p>"
     )
 
 
@@ -156,7 +169,10 @@ def _growth(report: Report) -> str:
     lines = [
         (x.name, x.kind, "×".join(map(str, x.shape)), number(x.change), number(x.error), x.action.split(":")[0]) for x in report.layers
     ]
-    caption = "How much each layer's output changes between x and gx. An equivariant layer changes as much as its features turn: this is growth of sensitivity, not error."
+    caption = (
+        "How much each layer's output changes between x and gx. An equivariant layer changes as much as its features turn: "
+        "this is growth of sensitivity, not error."
+    )
     return f"<h2>Layers</h2><figure><figcaption>{caption} {escape(report.layers_how)}</figcaption>{plot}</figure>" + _table(
         "Layers in numbers", ("layer", "class", "output", "change", "error", "under the action of"), lines
     )
