@@ -60,36 +60,47 @@ class Translation(Group):
         self.dim = self.lie_dimension = size("Translation", d)
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """The neutral element, repeated over the batch axes."""
         return torch.zeros(*batch, self.dim, dtype=real(dtype), device=device)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The product gh: first h, then g."""
         return g + h
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The inverse of g."""
         return -g
 
     def sample(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Random elements, as the class declares."""
         return normal((*batch, self.dim), generator, device).to(real(dtype))
 
     def distance(self, g: Tensor, h: Tensor) -> Tensor:
+        """The largest difference of entries."""
         return (g - h).abs().amax(-1)
 
     def matrix(self, g: Tensor, *, dtype: Dtype = None) -> Tensor:
+        """Identity matrices (..., d, d): translations have no linear part."""
         return eye(self.dim, g.shape[:-1], g.dtype if dtype is None else real(dtype), g.device)
 
     def shift(self, g: Tensor) -> Tensor:
+        """The translation part of g, shape (..., d)."""
         return g
 
     def algebra(self, *, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """A basis of the Lie algebra along a leading axis."""
         return torch.eye(self.dim, dtype=real(dtype), device=device)
 
     def exp(self, x: Tensor) -> Tensor:
+        """The shift itself."""
         return x
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"translation": identity_map(self)}
 
     def parameters(self) -> tuple[int, ...]:
+        """The constructor arguments."""
         return (self.dim,)
 
 
@@ -105,29 +116,37 @@ class AffineGroup(Group):
         self.lie_dimension = linear.lie_dimension + linear.dim
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Affinity:
+        """The neutral element, repeated over the batch axes."""
         return without_shift(self.linear.identity(*batch, dtype=dtype, device=device))
 
     def compose(self, g: Affinity, h: Affinity) -> Affinity:
+        """First h, then g: the matrix A B with the shift A u + t."""
         return Affinity(g.matrix @ h.matrix, _apply(g.matrix, h.shift) + g.shift)
 
     def inverse(self, g: Affinity) -> Affinity:
+        """The inverse of g."""
         matrix = self.linear.inverse(g.matrix)
         return Affinity(matrix, -_apply(matrix, g.shift))
 
     def sample(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Affinity:
+        """Random elements, as the class declares."""
         matrix = self.linear.sample(*batch, generator=generator, dtype=dtype, device=device)
         return Affinity(matrix, normal((*batch, self.dim), generator, device).to(matrix.dtype))
 
     def distance(self, g: Affinity, h: Affinity) -> Tensor:
+        """The largest difference of entries."""
         return torch.maximum(self.linear.distance(g.matrix, h.matrix), (g.shift - h.shift).abs().amax(-1))
 
     def matrix(self, g: Affinity, *, dtype: Dtype = None) -> Tensor:
+        """The linear part of g, shape (..., d, d)."""
         return self.linear.matrix(g.matrix, dtype=dtype)
 
     def shift(self, g: Affinity) -> Tensor:
+        """The translation part of g, shape (..., d)."""
         return g.shift
 
     def algebra(self, *, dtype: Dtype = None, device: Device = None) -> Affinity:
+        """A basis of the Lie algebra along a leading axis."""
         matrices = self.linear.algebra(dtype=dtype, device=device)
         shifts = torch.eye(self.dim, dtype=matrices.dtype, device=matrices.device)
         return Affinity(
@@ -142,12 +161,15 @@ class AffineGroup(Group):
         return Affinity(whole[..., :-1, :-1], whole[..., :-1, -1])
 
     def batch(self, g: Affinity) -> torch.Size:
+        """The leading batch axes of an element."""
         return g.shift.shape[:-1]
 
     def parts(self) -> tuple[Homomorphism, ...]:
+        """The subgroups that make up the group, outermost first."""
         return subgroup(Translation(self.dim), self, without_matrix), subgroup(self.linear, self, without_shift)
 
     def parameters(self) -> tuple[int, ...]:
+        """The constructor arguments."""
         return (self.dim,)
 
 
@@ -177,6 +199,7 @@ class Euclidean(AffineGroup):
         super().__init__(Orthogonal(size("Euclidean", d)))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {
             "rotation": subgroup(SpecialOrthogonal(self.dim), self, without_shift),
             "reflection": subgroup(Reflection(self.dim), self, without_shift),
@@ -205,6 +228,7 @@ class SpecialEuclidean(AffineGroup):
         super().__init__(SpecialOrthogonal(size("SpecialEuclidean", d)))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"rotation": self.parts()[1], "translation": self.parts()[0]}
 
 
@@ -229,4 +253,5 @@ class Affine(AffineGroup):
         super().__init__(GeneralLinear(size("Affine", d)))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"linear": self.parts()[1], "translation": self.parts()[0]}

@@ -51,24 +51,31 @@ class Cyclic(Finite):
 
     @property
     def order(self) -> int:
+        """The number of elements."""
         return self.n
 
     def elements(self, *, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """All elements along a leading axis, the identity first."""
         return torch.arange(self.n, device=device)
 
     def index(self, g: Tensor) -> Tensor:
+        """The position of g in :meth:`elements`."""
         return g % self.n
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         return integers(self.n, batch, generator, device)
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """The neutral element, repeated over the batch axes."""
         return torch.zeros(batch, dtype=torch.int64, device=device)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The product gh: first h, then g."""
         return (g + h) % self.n
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The inverse of g."""
         return -g % self.n
 
     def distance(self, g: Tensor, h: Tensor) -> Tensor:
@@ -76,12 +83,15 @@ class Cyclic(Finite):
         return circle(self.n, g, h)
 
     def matrix(self, g: Tensor, *, dtype: Dtype = None) -> Tensor:
+        """The counter-clockwise rotation of the plane, shape (..., 2, 2)."""
         return rotation(self.n, g, dtype)
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"rotation": identity_map(self)}
 
     def parameters(self) -> tuple[int, ...]:
+        """The constructor arguments."""
         return (self.n,)
 
 
@@ -129,26 +139,33 @@ class Dihedral(Finite):
 
     @property
     def order(self) -> int:
+        """The number of elements."""
         return 2 * self.n
 
     def elements(self, *, dtype: Dtype = None, device: Device = None) -> Flip:
+        """All elements along a leading axis, the identity first."""
         steps = torch.arange(2 * self.n, device=device)
         return Flip(steps % self.n, steps // self.n)
 
     def index(self, g: Flip) -> Tensor:
+        """The position of g in :meth:`elements`."""
         return g.k % self.n + self.n * (g.flip % 2)
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Flip:
+        """Independent Haar-distributed elements."""
         steps = integers(2 * self.n, batch, generator, device)
         return Flip(steps % self.n, steps // self.n)
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Flip:
+        """The neutral element, repeated over the batch axes."""
         return Flip(*(torch.zeros(batch, dtype=torch.int64, device=device) for _ in range(2)))
 
     def compose(self, g: Flip, h: Flip) -> Flip:
+        """The product gh: first h, then g."""
         return Flip((g.k + (1 - 2 * (g.flip % 2)) * h.k) % self.n, (g.flip + h.flip) % 2)
 
     def inverse(self, g: Flip) -> Flip:
+        """The inverse of g."""
         return Flip((2 * (g.flip % 2) - 1) * g.k % self.n, g.flip % 2)
 
     def distance(self, g: Flip, h: Flip) -> Tensor:
@@ -156,17 +173,20 @@ class Dihedral(Finite):
         return torch.maximum(circle(self.n, g.k, h.k), circle(2, g.flip, h.flip))
 
     def matrix(self, g: Flip, *, dtype: Dtype = None) -> Tensor:
+        """The rotation times the mirror diag(-1, 1) where flipped, shape (..., 2, 2)."""
         turn = rotation(self.n, g.k, dtype)
         sign = (1 - 2 * (g.flip % 2)).to(turn.dtype)
         return turn * torch.stack([sign, torch.ones_like(sign)], -1).unsqueeze(-2)
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {
             "rotation": subgroup(Cyclic(self.n), self, unflipped),
             "reflection": subgroup(Cyclic(2), self, unturned),
         }
 
     def parameters(self) -> tuple[int, ...]:
+        """The constructor arguments."""
         return (self.n,)
 
 
@@ -195,27 +215,34 @@ class Torus(Finite):
 
     @property
     def order(self) -> int:
+        """The number of elements."""
         return math.prod(self.sizes)
 
     def elements(self, *, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """All elements along a leading axis, the identity first."""
         axes = torch.meshgrid(*(torch.arange(n, device=device) for n in self.sizes), indexing="ij")
         return torch.stack([axis.flatten() for axis in axes], -1)
 
     def index(self, g: Tensor) -> Tensor:
+        """The position of g in :meth:`elements`."""
         strides = [math.prod(self.sizes[i + 1 :]) for i in range(len(self.sizes))]
         return ((g % self._moduli(g.device)) * torch.tensor(strides, device=g.device)).sum(-1)
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         device = place(generator, device)
         return torch.stack([integers(n, batch, generator, device) for n in self.sizes], -1)
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """The neutral element, repeated over the batch axes."""
         return torch.zeros((*batch, len(self.sizes)), dtype=torch.int64, device=device)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The product gh: first h, then g."""
         return (g + h) % self._moduli(g.device)
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The inverse of g."""
         return -g % self._moduli(g.device)
 
     def distance(self, g: Tensor, h: Tensor) -> Tensor:
@@ -225,9 +252,11 @@ class Torus(Finite):
         return torch.minimum(steps, moduli - steps).amax(-1).to(torch.get_default_dtype())
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"shift": identity_map(self)}
 
     def parameters(self) -> tuple[int, ...]:
+        """The constructor arguments."""
         return self.sizes
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from .quaternions import binary, left, right
 
-TRIES = 200_000
+TRIES = 20_000
+"""How many codes of one length are tried."""
 
 
 def characters(d: int, degree: int, special: bool) -> Tensor:
@@ -20,31 +21,40 @@ def characters(d: int, degree: int, special: bool) -> Tensor:
     and different (degree 2), no three add up to zero (degree 3); with ``special`` all of them add up to zero, so that
     the product of all coordinates is one. The shortest codes that a bounded search finds.
     """
-    for q in range(1, d + 1):
-        codes = next(islice(_codes(d, q, degree, special), 1), None)
-        if codes is not None:
-            bits = torch.arange(2**q).unsqueeze(-1) & torch.tensor(codes)
-            parity = sum((bits >> k) & 1 for k in range(q)) % 2
-            return (1 - 2 * torch.as_tensor(parity)).to(torch.float64)
-    raise AssertionError  # q = d - 1 (or d) always has an answer: unit vectors, and their sum
+    codes = next(codes for q in range(1, d + 1) for codes in _codes(d, q, degree, special))
+    q = max(codes).bit_length()
+    bits = torch.arange(2**q).unsqueeze(-1) & torch.tensor(codes)
+    parity = torch.stack([(bits >> k) & 1 for k in range(q)]).sum(0) % 2
+    return (1 - 2 * parity).to(torch.float64)
 
 
 def _codes(d: int, q: int, degree: int, special: bool) -> Iterator[tuple[int, ...]]:
-    """Codes of q bits that fit; for degree 1 codes may repeat."""
+    """Codes of q bits that fit; for degree 1 codes may repeat. Unit vectors with their sum (q = d - 1), or alone (q = d), always do."""
     if degree <= 1:
         if special and (q < 2 or d < 3) and d % 2:
             return
         yield (1,) * d if not special or d % 2 == 0 else (1,) * (d - 2) + (2, 3)
         return
-    units = tuple(1 << i for i in range(q))
+    if special and d % 2 and degree >= 3:
+        yield from _odd_codes(d, q)
     odd = tuple(c for c in range(2**q) if c.bit_count() % 2)
     for pool in (odd, tuple(range(1, 2**q))):
         for codes in islice(combinations(pool, d), TRIES):
             if _fits(codes, degree, special):
                 yield codes
-    total = (*units, (1 << q) - 1)
-    if len(total) == d and _fits(total, degree, special):
-        yield total
+    units = tuple(1 << i for i in range(q))
+    yield from (c for c in ((*units, (1 << q) - 1), units) if len(c) == d and _fits(c, degree, special))
+
+
+def _odd_codes(d: int, q: int) -> Iterator[tuple[int, ...]]:
+    """For odd d: one code z, and d - 1 codes of the other half space, no two of which differ by z, with sum z."""
+    if q < 3:
+        return
+    z, top = 1 << (q - 2), 1 << (q - 1)
+    for low in islice(combinations(range(z), d - 1), TRIES):
+        codes = (z, top | z | low[0], *(top | v for v in low[1:]))
+        if _fits(codes, 3, special=True):
+            yield codes
 
 
 def _fits(codes: tuple[int, ...], degree: int, special: bool) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -17,11 +18,15 @@ from .symmetric import Symmetric
 EQUAL = 1e-5
 """Elements of a finite matrix group that are closer than this are taken to be one."""
 
+POLISHED = 1000
+"""Matrix groups up to this order are corrected where their generators were given in low precision."""
+
 
 class Generated(Listed):
     """The finite group that some matrices or permutations generate.
 
-    Elements: matrices (..., d, d), or integer permutation vectors (..., n) with (g x)[p[i]] = x[i].
+    Elements: matrices (..., d, d), or integer permutation vectors (..., n) with (g x)[p[i]] = x[i]. Matrices that are
+    orthogonal, or products that coincide, up to 1e-5 are taken to be so exactly, and are corrected to full precision.
 
     Args:
         generators: (m, d, d) floating point matrices, or (m, n) integer permutations; nested lists will do.
@@ -45,18 +50,23 @@ class Generated(Listed):
         else:
             self.dim = self.generators.shape[-1]
             unit = torch.eye(self.dim, dtype=torch.float64)
-            rigid = bool(((self.generators @ self.generators.mT - unit).abs() < 1e-9).all())
+            rigid = bool(((self.generators @ self.generators.mT - unit).abs() < EQUAL).all())
             self.ambient = Orthogonal(self.dim) if rigid else GeneralLinear(self.dim)
             self.reflects = bool((torch.linalg.det(self.generators) < 0).any())
         self._listing = close(self.generators, self.ambient.identity(1, dtype=torch.float64), self.ambient.compose, limit)
+        if not self.permutes and len(self._listing) <= POLISHED:
+            self._listing = polish(self._listing, orthogonal=isinstance(self.ambient, Orthogonal))
 
     def listing(self) -> Tensor:
+        """All elements in full precision, the identity first."""
         return self._listing
 
     def permutation(self, g: Tensor) -> Tensor | None:
+        """The index permutation of g, shape (..., n)."""
         return g if self.permutes else None
 
     def parameters(self) -> tuple[Any, ...]:
+        """The constructor arguments."""
         return (tuple(self.generators.shape), tuple(self.generators.flatten().tolist()))
 
     def __repr__(self) -> str:
@@ -67,8 +77,9 @@ class Generated(Listed):
 def _checked(generators: Any) -> Tensor:
     """Float64 matrices or int64 permutations, on the host."""
     try:
-        x = torch.as_tensor(generators).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
+        x = generators if isinstance(generators, torch.Tensor) else torch.from_numpy(numpy.asarray(generators))
+        x = x.detach().cpu()
+    except (TypeError, ValueError) as error:
         raise GroupError(explain(f"generators {generators!r}", "a tensor of them", "pass equal-sized rows of numbers")) from error
     if x.is_floating_point() and x.dim() == 3 and x.shape[-1] == x.shape[-2] and x.numel():
         x = x.to(torch.float64)
@@ -125,3 +136,22 @@ def matches(x: Tensor, y: Tensor, earlier: bool) -> Tensor:
         near = torch.cdist(flat_x[start : start + 1024], flat_y) < EQUAL
         rows.append((torch.tril(near, start - 1) if earlier else near).any(-1))
     return torch.cat(rows) if rows else torch.zeros(0, dtype=torch.bool)
+
+
+def polish(listing: Tensor, orthogonal: bool) -> Tensor:
+    """Turn matrices that multiply like a group up to rounding into a group in full precision.
+
+    Newton's step for representations, rho(g) <- mean over h of rho(gh) rho(h)^-1, squares the error: to first order it
+    leaves a change of basis only. Another change of basis then makes the matrices orthogonal.
+    """
+    for _ in range(3):
+        total = torch.zeros_like(listing)
+        for h, back in zip(listing, torch.linalg.inv(listing), strict=True):
+            total += listing[torch.cdist((listing @ h).flatten(1), listing.flatten(1)).argmin(-1)] @ back
+        if (total / len(listing) - listing).abs().max() < 1e-14:
+            return listing
+        listing = total / len(listing)
+        if orthogonal:
+            values, vectors = torch.linalg.eigh((listing.mT @ listing).mean(0))
+            listing = (vectors * values.sqrt()) @ vectors.mT @ listing @ (vectors / values.sqrt()) @ vectors.mT
+    return listing

@@ -40,9 +40,11 @@ class GeneralLinear(MatrixGroup):
         self.lie_dimension = self.dim**2
 
     def basis(self) -> Tensor:
+        """The basis of the Lie algebra in full precision."""
         return algebra.units(self.dim)
 
     def sample(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Random elements, as the class declares."""
         left, right = (haar_orthogonal(self.dim, batch, generator, device) for _ in range(2))
         logs = _stretches(self.dim, batch, generator, device)
         return (left * logs.exp().unsqueeze(-2) @ right).to(self.dtype_of(dtype))
@@ -68,9 +70,11 @@ class SpecialLinear(MatrixGroup):
         self.lie_dimension = self.dim**2 - 1
 
     def basis(self) -> Tensor:
+        """The basis of the Lie algebra in full precision."""
         return algebra.traceless(self.dim)
 
     def sample(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Random elements, as the class declares."""
         left, right = (haar_rotation(self.dim, batch, generator, device) for _ in range(2))
         logs = _stretches(self.dim, batch, generator, device)
         logs = logs - logs.mean(-1, keepdim=True)
@@ -95,17 +99,22 @@ class Scaling(MatrixGroup):
     lie_dimension = 1
 
     def basis(self) -> Tensor:
+        """The basis of the Lie algebra in full precision."""
         return torch.eye(self.dim, dtype=torch.float64).unsqueeze(0)
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The inverse of g."""
         return torch.eye(self.dim, dtype=g.dtype, device=g.device) / g[..., :1, :1]
 
     def exp(self, x: Tensor) -> Tensor:
+        """The group element exp(x)."""
         return torch.eye(self.dim, dtype=x.dtype, device=x.device) * x[..., :1, :1].exp()
 
     def sample(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Random elements, as the class declares."""
         factor = (0.5 * normal((*batch, 1, 1), generator, device)).exp()
         return (factor * torch.eye(self.dim, dtype=factor.dtype, device=factor.device)).to(self.dtype_of(dtype))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"scaling": identity_map(self)}

@@ -27,24 +27,31 @@ class Listed(Finite):
 
     @property
     def order(self) -> int:
+        """The number of elements."""
         return int(self.listing().shape[0])
 
     def elements(self, *, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """All elements along a leading axis, the identity first."""
         return self._as(self.listing(), dtype, device).clone()
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """The neutral element, repeated over the batch axes."""
         return self.ambient.identity(*batch, dtype=dtype, device=device)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The product gh: first h, then g."""
         return self.ambient.compose(g, h)
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The inverse of g."""
         return self.ambient.inverse(g)
 
     def distance(self, g: Tensor, h: Tensor) -> Tensor:
+        """The largest difference of entries."""
         return self.ambient.distance(g, h)
 
     def batch(self, g: Tree) -> torch.Size:
+        """The leading batch axes of an element."""
         return self.ambient.batch(g)
 
     def index(self, g: Tensor) -> Tensor:
@@ -55,7 +62,9 @@ class Listed(Finite):
         return ((listing * listing).sum(-1) - 2 * flat @ listing.mT).argmin(-1)
 
     def matrix(self, g: Tensor, *, dtype: Dtype = None) -> Tensor:
+        """The linear part of g, shape (..., d, d)."""
         return self.ambient.matrix(g, dtype=dtype)
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"element": identity_map(self)}

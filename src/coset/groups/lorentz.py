@@ -59,9 +59,11 @@ class _LorentzGroup(MatrixGroup):
         return 2
 
     def basis(self) -> Tensor:
+        """The basis of the Lie algebra in full precision."""
         return algebra.lorentz(self.dim)
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The transpose, seen through the metric."""
         eta = metric(self.dim, g.dtype, g.device)
         return eta[:, None] * g.mT * eta
 
@@ -70,6 +72,7 @@ class _LorentzGroup(MatrixGroup):
         """The discrete components: which axes change sign, by name."""
 
     def sample(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Random elements, as the class declares."""
         left, right = (embed_rotation(haar_rotation(self.dim - 1, batch, generator, device)) for _ in range(2))
         g = left @ boost(self.dim, normal((*batch, 1), generator, device)) @ right
         for axes in self.flips().values():
@@ -77,6 +80,7 @@ class _LorentzGroup(MatrixGroup):
         return g.to(self.dtype_of(dtype))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         continuous = {
             "rotation": subgroup(SpecialOrthogonal(self.dim - 1), self, embed_rotation),
             "boost": subgroup(Translation(1), self, partial(boost, self.dim)),
@@ -103,6 +107,7 @@ class Lorentz(_LorentzGroup):
     reflects = True
 
     def flips(self) -> dict[str, tuple[int, ...]]:
+        """The axes that each discrete component flips."""
         return {"parity": (1,), "time reversal": (0,)}
 
 
@@ -124,6 +129,7 @@ class SpecialLorentz(_LorentzGroup):
     """
 
     def flips(self) -> dict[str, tuple[int, ...]]:
+        """The axes that each discrete component flips."""
         return {"time reversal": (0, 1)}
 
 
@@ -143,4 +149,5 @@ class ProperLorentz(_LorentzGroup):
     """
 
     def flips(self) -> dict[str, tuple[int, ...]]:
+        """The axes that each discrete component flips."""
         return {}

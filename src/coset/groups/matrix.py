@@ -34,33 +34,43 @@ class MatrixGroup(Group):
         return complex_(dtype) if self.complex else real(dtype)
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """The neutral element, repeated over the batch axes."""
         return eye(self.dim, batch, self.dtype_of(dtype), device)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The matrix product."""
         return g @ h
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The inverse of g."""
         return torch.linalg.inv(widen(g)).to(g.dtype)
 
     def distance(self, g: Tensor, h: Tensor) -> Tensor:
+        """The largest difference of entries."""
         return (g - h).abs().amax((-2, -1))
 
     def matrix(self, g: Tensor, *, dtype: Dtype = None) -> Tensor:
+        """The linear part of g, shape (..., d, d)."""
         return g if dtype is None else g.to(self.dtype_of(dtype))
 
     def algebra(self, *, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """A basis of the Lie algebra along a leading axis."""
         return self.basis().to(device=device, dtype=self.dtype_of(dtype))
 
     def exp(self, x: Tensor) -> Tensor:
+        """The matrix exponential, computed in float64."""
         return torch.matrix_exp(widen(x)).to(x.dtype)
 
     def batch(self, g: Tensor) -> torch.Size:
+        """The leading batch axes of an element."""
         return g.shape[:-2]
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"linear": identity_map(self)}
 
     def parameters(self) -> tuple[int, ...]:
+        """The constructor arguments."""
         return (self.dim,)
 
 
@@ -68,6 +78,7 @@ class CompactMatrixGroup(MatrixGroup, Compact):
     """A compact group of matrices: orthogonal or unitary, so that the inverse is the adjoint."""
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The adjoint."""
         return g.mH
 
 

@@ -39,12 +39,15 @@ class Orthogonal(CompactMatrixGroup):
         self.lie_dimension = self.dim * (self.dim - 1) // 2
 
     def basis(self) -> Tensor:
+        """The basis of the Lie algebra in full precision."""
         return algebra.skew(self.dim)
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         return haar_orthogonal(self.dim, batch, generator, device).to(self.dtype_of(dtype))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {
             "rotation": subgroup(SpecialOrthogonal(self.dim), self),
             "reflection": subgroup(Reflection(self.dim), self),
@@ -74,12 +77,15 @@ class SpecialOrthogonal(CompactMatrixGroup):
         self.lie_dimension = self.dim * (self.dim - 1) // 2
 
     def basis(self) -> Tensor:
+        """The basis of the Lie algebra in full precision."""
         return algebra.skew(self.dim)
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         return haar_rotation(self.dim, batch, generator, device).to(self.dtype_of(dtype))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"rotation": identity_map(self)}
 
 
@@ -111,12 +117,15 @@ class Reflection(Listed):
         self.ambient = Orthogonal(self.dim)
 
     def listing(self) -> Tensor:
+        """All elements in full precision, the identity first."""
         return _mirror_pair(self.ambient.dim or 1)
 
     def parameters(self) -> tuple[int | None, ...]:
+        """The constructor arguments."""
         return (self.dim,)
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"reflection": identity_map(self)}
 
 

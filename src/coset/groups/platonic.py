@@ -25,13 +25,16 @@ class _Platonic(Listed):
         self.ambient = Orthogonal(3)
 
     def listing(self) -> Tensor:
+        """All elements in full precision, the identity first."""
         turns = polyhedral(self.rotation_order)
         return torch.cat([turns, 0.0 - turns]) if self.full else turns
 
     def parameters(self) -> tuple[bool, ...]:
+        """The constructor arguments."""
         return (self.full,)
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         if not self.full:
             return {"rotation": identity_map(self)}
         return {

@@ -54,12 +54,15 @@ class Product(Group):
         self.dim = dims[0] if len(dims) == 1 else None
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Element:
+        """The neutral element, repeated over the batch axes."""
         return tuple(f.identity(*batch, dtype=dtype, device=device) for f in self.factors)
 
     def compose(self, g: Element, h: Element) -> Element:
+        """The product gh: first h, then g."""
         return tuple(f.compose(a, b) for f, a, b in zip(self.factors, g, h, strict=True))
 
     def inverse(self, g: Element) -> Element:
+        """The inverse of g."""
         return tuple(f.inverse(a) for f, a in zip(self.factors, g, strict=True))
 
     def sample(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Element:
@@ -76,6 +79,7 @@ class Product(Group):
         return largest
 
     def batch(self, g: Element) -> torch.Size:
+        """The leading batch axes of an element."""
         for f, a in zip(self.factors, g, strict=True):
             if next(leaves(a), None) is not None:
                 return f.batch(a)
@@ -135,14 +139,17 @@ class Product(Group):
         return found[0] if found else None
 
     def matrix(self, g: Element, *, dtype: Dtype = None) -> Tensor:
+        """The linear part of g, shape (..., d, d)."""
         i = self._one(lambda f: f.dim is not None, "matrix")
         return super().matrix(g, dtype=dtype) if i is None else self.factors[i].matrix(g[i], dtype=dtype)
 
     def shift(self, g: Element) -> Tensor | None:
+        """The translation part of g, shape (..., d)."""
         i = self._one(lambda f: f.translates, "shift")
         return None if i is None else self.factors[i].shift(g[i])
 
     def permutation(self, g: Element) -> Tensor | None:
+        """The index permutation of g, shape (..., n)."""
         i = self._one(lambda f: f.permutes, "permutation")
         return None if i is None else self.factors[i].permutation(g[i])
 
@@ -188,9 +195,11 @@ class Product(Group):
         }
 
     def parts(self) -> tuple[Homomorphism, ...]:
+        """The subgroups that make up the group, outermost first."""
         return tuple(place_factor(self, i) for i in range(len(self.factors)))
 
     def parameters(self) -> tuple[Any, ...]:
+        """The constructor arguments."""
         return self.factors
 
 

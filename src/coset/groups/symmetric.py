@@ -99,31 +99,38 @@ class Symmetric(Finite):
 
     @property
     def order(self) -> int:
+        """The number of elements."""
         return math.factorial(self._fixed("the order"))
 
     def elements(self, *, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """All elements along a leading axis, the identity first."""
         n = self._fixed("the elements")
         refuse_long_list(self, self.order, n)
         return all_permutations(n).to(device, copy=True)
 
     def index(self, g: Tensor) -> Tensor:
+        """The position of g in :meth:`elements`."""
         if self._fixed("the index") > 20:
             raise GroupError(explain(f"the index of an element of {self}", "at most 20 things", "compare elements by distance()"))
         return ranks(g)
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         n = self._fixed("a sample")
         return normal((*batch, n), generator, place(generator, device)).argsort(-1)
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """The neutral element, repeated over the batch axes."""
         n = self._fixed("the identity")
         return torch.arange(n, device=device).expand(*batch, n).clone()
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The product g[h]: first h, then g."""
         g, h = torch.broadcast_tensors(g, h)
         return g.gather(-1, h)
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The inverse of g."""
         return g.argsort(-1)
 
     def distance(self, g: Tensor, h: Tensor) -> Tensor:
@@ -131,15 +138,19 @@ class Symmetric(Finite):
         return (g != h).sum(-1).to(torch.get_default_dtype())
 
     def batch(self, g: Tensor) -> torch.Size:
+        """The leading batch axes of an element."""
         return g.shape[:-1]
 
     def permutation(self, g: Tensor) -> Tensor:
+        """The index permutation of g, shape (..., n)."""
         return g
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"permutation": identity_map(self)}
 
     def parameters(self) -> tuple[int, ...]:
+        """The constructor arguments."""
         return () if self.n is None else (self.n,)
 
 
@@ -166,23 +177,29 @@ class SignFlips(Listed):
 
     @property
     def order(self) -> int:
+        """The number of elements."""
         return 2**self.dim
 
     def listing(self) -> Tensor:
+        """All elements in full precision, the identity first."""
         refuse_long_list(self, self.order, self.dim**2)
         bits = torch.arange(self.order).unsqueeze(-1) >> torch.arange(self.dim) & 1
         return torch.diag_embed((1 - 2 * bits).to(torch.float64))
 
     def index(self, g: Tensor) -> Tensor:
+        """The position of g in :meth:`elements`."""
         return sign_bits(g.diagonal(dim1=-2, dim2=-1))
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         return torch.diag_embed(signs((*batch, self.dim), generator, device)).to(real(dtype))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"flip": identity_map(self)}
 
     def parameters(self) -> tuple[int, ...]:
+        """The constructor arguments."""
         return (self.dim,)
 
 
@@ -214,9 +231,11 @@ class Hyperoctahedral(Listed):
 
     @property
     def order(self) -> int:
+        """The number of elements."""
         return 2**self.dim * math.factorial(self.dim)
 
     def listing(self) -> Tensor:
+        """All elements in full precision, the identity first."""
         refuse_long_list(self, self.order, self.dim**2)
         flips = SignFlips(self.dim).listing()
         return (matrices(all_permutations(self.dim), torch.float64).unsqueeze(1) @ flips).flatten(0, 1)
@@ -228,15 +247,18 @@ class Hyperoctahedral(Listed):
         return ranks(columns) * 2**self.dim + sign_bits(values)
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         device = place(generator, device)
         p = normal((*batch, self.dim), generator, device).argsort(-1)
         return (matrices(p, wide(device)) * signs((*batch, self.dim), generator, device).unsqueeze(-2)).to(real(dtype))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {
             "permutation": subgroup(Symmetric(self.dim), self, matrices, casts=True),
             "flip": subgroup(SignFlips(self.dim), self),
         }
 
     def parameters(self) -> tuple[int, ...]:
+        """The constructor arguments."""
         return (self.dim,)

@@ -41,24 +41,31 @@ class Table(Finite):
 
     @property
     def order(self) -> int:
+        """The number of elements."""
         return len(self.table)
 
     def elements(self, *, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """All elements along a leading axis, the identity first."""
         return self.listing.to(device, copy=True)
 
     def index(self, g: Tensor) -> Tensor:
+        """The position of g in :meth:`elements`."""
         return self.listing.argsort().to(g.device)[g]
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         return integers(self.order, batch, generator, device)
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """The neutral element, repeated over the batch axes."""
         return torch.full(batch, self.unit, dtype=torch.int64, device=device)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The product gh: first h, then g."""
         return self.table.to(g.device).flatten()[g * self.order + h]
 
     def inverse(self, g: Tensor) -> Tensor:
+        """The inverse of g."""
         return self.inverses.to(g.device)[g]
 
     def distance(self, g: Tensor, h: Tensor) -> Tensor:
@@ -66,9 +73,11 @@ class Table(Finite):
         return (g != h).to(torch.get_default_dtype())
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"element": identity_map(self)}
 
     def parameters(self) -> tuple[Any, ...]:
+        """The constructor arguments."""
         return (tuple(map(tuple, self.table.tolist())),)
 
     def __repr__(self) -> str:

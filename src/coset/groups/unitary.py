@@ -37,12 +37,15 @@ class Unitary(CompactMatrixGroup):
         self.lie_dimension = self.dim**2
 
     def basis(self) -> Tensor:
+        """The basis of the Lie algebra in full precision."""
         return algebra.anti_hermitian(self.dim, special=False)
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         return haar_unitary(self.dim, batch, generator, device).to(self.dtype_of(dtype))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {
             "special unitary": subgroup(SpecialUnitary(self.dim), self),
             "phase": subgroup(Unitary(1), self, partial(scalar, self.dim)),
@@ -70,11 +73,14 @@ class SpecialUnitary(CompactMatrixGroup):
         self.lie_dimension = self.dim**2 - 1
 
     def basis(self) -> Tensor:
+        """The basis of the Lie algebra in full precision."""
         return algebra.anti_hermitian(self.dim, special=True)
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
+        """Independent Haar-distributed elements."""
         u = haar_unitary(self.dim, batch, generator, device)
         return scale_first_column(u, special=True).to(self.dtype_of(dtype))
 
     def components(self) -> dict[str, Homomorphism]:
+        """The named subgroups that an audit reports."""
         return {"special unitary": identity_map(self)}
