@@ -237,7 +237,16 @@ def test_membership_catches_a_reflection_among_rotations():
 # -- random groups ----------------------------------------------------------------------------------------------------
 
 FACTORS = st.sampled_from(
-    [Cyclic(3), groups.Dihedral(4), Symmetric(3), groups.Translation(2), Orthogonal(2), groups.Unitary(2), groups.Euclidean(2), groups.Torus(2, 3)]
+    [
+        Cyclic(3),
+        groups.Dihedral(4),
+        Symmetric(3),
+        groups.Translation(2),
+        Orthogonal(2),
+        groups.Unitary(2),
+        groups.Euclidean(2),
+        groups.Torus(2, 3),
+    ]
 )
 
 

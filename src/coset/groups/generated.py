@@ -15,7 +15,7 @@ from .listed import Listed
 from .orthogonal import Orthogonal
 from .symmetric import Symmetric
 
-EQUAL = 1e-5
+EQUAL = 1e-4
 """Elements of a finite matrix group that are closer than this are taken to be one."""
 
 POLISHED = 1000
@@ -26,7 +26,7 @@ class Generated(Listed):
     """The finite group that some matrices or permutations generate.
 
     Elements: matrices (..., d, d), or integer permutation vectors (..., n) with (g x)[p[i]] = x[i]. Matrices that are
-    orthogonal, or products that coincide, up to 1e-5 are taken to be so exactly, and are corrected to full precision.
+    orthogonal, or products that coincide, up to 1e-4 are taken to be so exactly, and are corrected to full precision.
 
     Args:
         generators: (m, d, d) floating point matrices, or (m, n) integer permutations; nested lists will do.
