@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from coset import groups
 from coset.actions.image import Image, Mask
+from coset.actions.pixels import eight_turns, turn_number
 from coset.actions.warp import Interpolation, Padding
 from coset.errors import CosetError, InputError, SignatureError
 from coset.tree import tree_map
@@ -58,6 +59,34 @@ def test_one_batch_mixes_elements(size):
     x = torch.randn(8, 3, *size)
     expected = torch.stack([oracle(x[i], elements.k[i], elements.flip[i]) for i in range(8)])
     assert torch.equal(Image(D4).act(elements, x), expected)
+
+
+@pytest.mark.parametrize("size", [(5, 5), (24, 24)], ids=str)
+def test_a_large_batch_is_many_small_ones(size):
+    g = D4.sample(50, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(50, 2, *size)
+    expected = torch.stack([oracle(x[i], g.k[i], g.flip[i]) for i in range(50)])
+    assert torch.equal(Image(D4).act(g, x), expected)
+    assert torch.equal(turn_number(eight_turns(torch.device("cpu"))), torch.arange(8))
+
+
+def test_export_with_any_batch_size():
+    action = Image(C4)
+
+    class Turn(torch.nn.Module):
+        def forward(self, k, x):
+            return action.act(k, x)
+
+    batch = torch.export.Dim("batch", min=2)
+    example = (torch.arange(3), torch.randn(3, 2, 6, 6))
+    exported = torch.export.export(Turn(), example, dynamic_shapes=({0: batch}, {0: batch})).module()
+    k, x = torch.arange(20) % 4, torch.randn(20, 2, 6, 6)
+    assert torch.equal(exported(k, x), Image(C4).act(k, x))
+
+
+def test_a_large_non_square_batch():
+    x, k = torch.randn(20, 4, 7), torch.tensor([1, 3] * 10)
+    assert torch.equal(Image(C4).act(k, x), torch.stack([oracle(x[i], k[i]) for i in range(20)]))
 
 
 def test_a_non_square_batch_turns_together_or_not_at_all():

@@ -115,6 +115,21 @@ def swaps(turn: Tensor, x: Tensor) -> bool:
     return bool(odd.any())
 
 
+def eight_turns(device: torch.device) -> Tensor:
+    """The symmetries r^k s^f of the pixel grid in the order k + 4 f, as integers (8, 2, 2)."""
+    k = torch.arange(8, device=device) % 4
+    sign = 1 - 2 * (torch.arange(8, device=device) // 4)
+    cos, sin = (1 - k) * (1 - k % 2), (2 - k) * (k % 2)
+    return torch.stack([sign * cos, -sin, sign * sin, cos], -1).unflatten(-1, (2, 2))
+
+
+def turn_number(turn: Tensor) -> Tensor:
+    """The position of turns (*batch, 2, 2) in :func:`eight_turns`."""
+    a, b, c, d = turn.flatten(-2).unbind(-1)
+    sign = a * d - b * c
+    return (1 - d) * d.abs() + (2 + b) * b.abs() + 2 * (1 - sign)
+
+
 def turned_pixels(turn: Tensor, size: Sequence[int], swap: bool) -> Tensor:
     """For every pixel of the turned image, the flat number of the pixel that it comes from.
 
@@ -126,6 +141,15 @@ def turned_pixels(turn: Tensor, size: Sequence[int], swap: bool) -> Tensor:
     Returns:
         (*batch, H', W') integers.
     """
+    batch = turn.shape[:-2]
+    if not torch.compiler.is_compiling() and batch.numel() <= 8:  # a condition on B would fix B in an exported graph
+        return computed_pixels(turn, size, swap)
+    every = computed_pixels(eight_turns(turn.device), size, swap)
+    return every.index_select(0, turn_number(turn).flatten()).reshape(*batch, *every.shape[1:])
+
+
+def computed_pixels(turn: Tensor, size: Sequence[int], swap: bool) -> Tensor:
+    """As :func:`turned_pixels`, computed for each element by itself."""
     height, width = size
     rows, columns = (width, height) if swap else size
     # twice the centred coordinates are integers for odd and even sizes alike
