@@ -34,6 +34,7 @@ class Measure:
         permutations: (K, B, n), or (K, N) over ragged rows: element i sends canonical point j to input point
             ``permutations[i, b, j]``; None where points keep their order.
         ties: (B, n) class numbers of equal rows; the stabilizer contains all permutations within a class.
+        tol: relative deviation up to which the canonical inputs of one coset count as equal.
         nested: (K,) labels of sub-rules of lower degree, for the residual of a quadrature.
     """
 
@@ -44,6 +45,7 @@ class Measure:
     cosets: int
     permutations: Tensor | None = None
     ties: Tensor | None = None
+    tol: float = 1e-4
     nested: Tensor | None = field(default=None, compare=False)
 
     @property

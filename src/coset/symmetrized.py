@@ -17,6 +17,7 @@ from .choose import choose
 from .errors import FrameError, InputError, SignatureError, explain
 from .frames.base import Frame, traced
 from .measure import Measure, canonicalize, collect
+from .refine import refine
 from .tree import Tree, first, is_container, rebuild, children
 
 
@@ -94,6 +95,8 @@ class Symmetrized(nn.Module):
         inputs = arrange(source, args, kwargs)
         measure: Measure = self.frame(inputs)
         at = source.layout(inputs)
+        if not traced(inputs):
+            measure = refine(measure, source, inputs, at)
         rows = self._rows(measure, inputs)
         canonical = canonicalize(measure, source, inputs, at, rows)
         outputs = self._evaluate(canonical, int(rows.shape[0]))
@@ -218,6 +221,6 @@ def _residual(measure: Measure, target: Action, outputs: Tree, at: Layout, rows:
     worst = 0.0
     for index, value in enumerate(leaves(whole)):
         parts = torch.stack([list(leaves(average))[index] for average in averages])
-        scale = value.abs().square().mean().sqrt().clamp_min(torch.finfo(value.dtype).tiny)
-        worst = max(worst, float((parts - value).abs().square().flatten(1).mean(1).sqrt().max() / scale))
+        scale = value.detach().abs().square().mean().sqrt().clamp_min(torch.finfo(value.dtype).tiny)
+        worst = max(worst, float((parts - value).detach().abs().square().flatten(1).mean(1).sqrt().max() / scale))
     return worst

@@ -5,6 +5,7 @@ from .base import Frame
 from .center import Center
 from .chain import Chain
 from .minimal import UNCOLOURED, Minimal
+from .pca import PCA
 from .sort import Sort
 
-__all__ = ["Center", "Chain", "Frame", "Full", "Given", "Haar", "Minimal", "Quadrature", "Sort", "Stochastic", "UNCOLOURED"]
+__all__ = ["Center", "Chain", "Frame", "Full", "Given", "Haar", "Minimal", "PCA", "Quadrature", "Sort", "Stochastic", "UNCOLOURED"]

@@ -69,28 +69,27 @@ def compress(flags: Tensor) -> tuple[Tensor, Tensor]:
     return order, flags.gather(1, order)
 
 
-def find_candidates(cloud: Cloud, features: Features, ranks: Tensor, d: int, reflects: bool) -> Candidates:
+def find_candidates(cloud: Cloud, rows: Tensor, mask: Tensor, features: Features, ranks: Tensor, reflects: bool) -> Candidates:
     """Candidate frames of every sample.
 
     Rows after the named points (other vectors, used where points leave an infinite stabilizer) get colours of
     their own, so that they are never confused with points.
     """
-    rows, mask = cloud.rows, cloud.mask
     extra = rows.shape[1] - features.colour.shape[1]
     colour = features.colour
     if extra:
-        offset = colour.shape[1] + 2 + _row_kinds(cloud, features, extra)
+        offset = colour.shape[1] + 2 + _row_kinds(features, extra)
         colour = torch.cat([colour, offset], 1)
     length = rows.square().sum(-1).sqrt()
-    usable = mask & (length > THRESHOLD * length.masked_fill(~mask, 0).amax(1, keepdim=True)) & (length > cloud.cut[:, None])  # type: ignore[operator]
-    number, size = clusters(length, colour, mask, cloud.cut)  # type: ignore[arg-type]
+    usable = mask & (length > THRESHOLD * length.masked_fill(~mask, 0).amax(1, keepdim=True)) & (length > cloud.cut[:, None])
+    number, size = clusters(length, colour, mask, cloud.cut)
     first, counted = compress(smallest(number, size, usable))
-    if d == 2:
+    if rows.shape[-1] == 2:
         return _with_signs(first, torch.full_like(first, -1), counted, ranks >= 1, reflects)
-    return _pairs_of_anchors(cloud, first, counted, number, ranks, reflects)
+    return _pairs_of_anchors(cloud, rows, mask, first, counted, number, ranks, reflects)
 
 
-def _row_kinds(cloud: Cloud, features: Features, extra: int) -> Tensor:
+def _row_kinds(features: Features, extra: int) -> Tensor:
     """Colours for additional rows: per-point vectors inherit the colour of their point, others are all different."""
     n = features.colour.shape[1]
     kinds, start = [], 0
@@ -103,15 +102,14 @@ def _row_kinds(cloud: Cloud, features: Features, extra: int) -> Tensor:
     return torch.cat(kinds, 1)
 
 
-def _pairs_of_anchors(cloud: Cloud, first: Tensor, counted: Tensor, number: Tensor, ranks: Tensor, reflects: bool) -> Candidates:
+def _pairs_of_anchors(cloud: Cloud, rows: Tensor, mask: Tensor, first: Tensor, counted: Tensor, number: Tensor, ranks: Tensor, reflects: bool) -> Candidates:
     """Second anchors: the smallest class of pairs by class of the second point and inner product."""
-    rows, mask = cloud.rows, cloud.mask
     n, d = rows.shape[1], rows.shape[2]
     a = rows.gather(1, first.unsqueeze(-1).expand(-1, -1, d))
     norm = a.square().sum(-1, keepdim=True).sqrt().clamp_min(torch.finfo(rows.dtype).tiny)
     inner = torch.einsum("bpd,bnd->bpn", a / norm, rows)
     residual = (rows.square().sum(-1).unsqueeze(1) - inner.square()).clamp_min(0).sqrt()
-    possible = counted.unsqueeze(-1) & mask.unsqueeze(1)  # type: ignore[union-attr]
+    possible = counted.unsqueeze(-1) & mask.unsqueeze(1)
     residual = residual.masked_fill(~possible, 0)
     top = residual.flatten(1).amax(1)
     allowed = (residual > THRESHOLD * top[:, None, None]) & (residual > cloud.cut[:, None, None])

@@ -86,7 +86,7 @@ class Chain(Frame):
 
 def _pushed(measure: Measure, part: Homomorphism, group: Group) -> Measure:
     """A measure on a part, as one on the whole group."""
-    return Measure(group, part(measure.elements), measure.weights, measure.order, measure.cosets, measure.permutations, measure.ties, measure.nested)
+    return Measure(group, part(measure.elements), measure.weights, measure.order, measure.cosets, measure.permutations, measure.ties, measure.tol, measure.nested)
 
 
 def join(outer: Measure, inner: Measure, part: Homomorphism) -> Measure:
@@ -107,7 +107,14 @@ def join(outer: Measure, inner: Measure, part: Homomorphism) -> Measure:
     order = torch.where((outer.order < 0) | (parts < 0).any(0), -1, outer.order // c1 * parts.sum(0))
     permutations = _join_permutations(outer, inner, first, c1, c2, s1, s2)
     ties = inner.ties if outer.ties is None else outer.ties
-    return Measure(outer.group, elements, weights, order, c1 * c2, permutations, ties)
+    return Measure(outer.group, elements, weights, order, c1 * c2, permutations, ties, max(outer.tol, inner.tol), _join_labels(outer, inner, s1, s2))
+
+
+def _join_labels(outer: Measure, inner: Measure, s1: int, s2: int) -> Tensor | None:
+    """The sub-rule labels of the last link, where every coset has one element."""
+    if inner.nested is None or s1 != 1 or s2 != 1:
+        return None
+    return inner.nested.repeat(outer.cosets)
 
 
 def _join_permutations(outer: Measure, inner: Measure, first: object, c1: int, c2: int, s1: int, s2: int) -> Tensor | None:

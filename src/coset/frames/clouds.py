@@ -10,15 +10,14 @@ from torch import Tensor
 from ..actions.layout import Layout
 from ..errors import FrameError, explain
 from ..tree import Tree
-from .base import Frame, device_of, ordered_leaves, wide
+from .base import Frame, ordered_leaves, wide
 
 
 def dense_rows(x: Tensor, at: Layout) -> tuple[Tensor, Tensor | None]:
-    """Vectors (B, d), (B, ..., d) or ragged (N, d) as rows (B, n, d) in wide precision, with a mask where padded."""
-    values = x.to(wide(x.dtype, x.device))
+    """Vectors (B, d), (B, ..., d) or ragged (N, d) as rows (B, n, d), with a mask (and zeros) where padded."""
     if at.batch is not None and at.is_per_row(x):
-        return pad_rows(values.reshape(x.shape[0], -1), at)
-    rows = values.unsqueeze(1) if x.dim() == 2 else values.flatten(1, -2)
+        return pad_rows(x.reshape(x.shape[0], -1), at)
+    rows = x.unsqueeze(1) if x.dim() == 2 else x.flatten(1, -2)
     mask = at.mask if at.mask is not None and tuple(x.shape[:2]) == tuple(at.mask.shape) and x.dim() == 3 else None
     return (rows if mask is None else rows * mask.unsqueeze(-1)), mask
 
@@ -43,11 +42,22 @@ def pad_rows(x: Tensor, at: Layout) -> tuple[Tensor, Tensor]:
 
 
 def centroid(rows: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, d) mean of the rows that are not padding."""
+    """(B, d) mean of the rows that are not padding, in wide precision."""
+    precise = wide(rows.dtype, rows.device)
     if mask is None:
-        return rows.mean(1)
-    count = mask.sum(1, keepdim=True).clamp_min(1).to(rows.dtype)
-    return (rows * mask.unsqueeze(-1)).sum(1) / count
+        return rows.mean(1, dtype=precise)
+    count = mask.sum(1, keepdim=True).clamp_min(1).to(precise)
+    return rows.sum(1, dtype=precise) / count
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows from one input: raw values (B, n, d) in their own precision, zero where padded."""
+
+    x: Tensor
+    affine: bool
+    mask: Tensor | None
+    named: bool
 
 
 @dataclass(frozen=True)
@@ -55,21 +65,55 @@ class Cloud:
     """What a frame sees of the inputs.
 
     Attributes:
-        rows: (B, n, d) vectors in wide precision: first those named by ``of=`` (positions centred when the group
-            translates), then the other vectors, scaled to the radius of the first.
+        parts: the inputs that hold vectors, those named by ``of=`` first.
+        scales: per part, None or (B,) factors that bring it to the radius of the named rows.
+        center: (B, d) the centroid, or None when the group does not translate.
+        view: (B, d, n) all rows, centred, scaled, detached, in the precision of the inputs: what decisions are made on.
         named: how many of the n rows come from ``of=``.
         radius: (B,) the largest length of the named rows.
         cut: (B,) lengths below it are noise.
-        center: (B, d) the centroid, or None when the group does not translate.
-        mask: (B, n) False on padded rows, or None.
     """
 
-    rows: Tensor
+    parts: tuple[Part, ...]
+    scales: tuple[Tensor | None, ...]
+    center: Tensor | None
+    view: Tensor
     named: int
     radius: Tensor
     cut: Tensor
-    center: Tensor | None
-    mask: Tensor | None
+
+    @property
+    def rows(self) -> Tensor:
+        """(B, n, d) all rows in wide precision, centred and scaled, differentiable."""
+        return torch.cat([self._precise(part, scale) for part, scale in zip(self.parts, self.scales, strict=True)], 1)
+
+    def _precise(self, part: Part, scale: Tensor | None) -> Tensor:
+        rows = part.x.to(wide(part.x.dtype, part.x.device))
+        if part.affine and self.center is not None:
+            rows = rows - self.center.unsqueeze(1)
+            rows = rows if part.mask is None else rows * part.mask.unsqueeze(-1)
+        return rows if scale is None else rows * scale[:, None, None]
+
+    def pick(self, index: Tensor) -> Tensor:
+        """(B, d) one row per sample in wide precision, differentiable."""
+        found, start = None, 0
+        for part, scale in zip(self.parts, self.scales, strict=True):
+            length = part.x.shape[1]
+            local = (index - start).clamp(0, length - 1)
+            row = part.x.gather(1, local[:, None, None].expand(-1, 1, part.x.shape[-1])).squeeze(1).to(wide(part.x.dtype, part.x.device))
+            row = row - self.center if part.affine and self.center is not None else row
+            row = row if scale is None else row * scale[:, None]
+            found = row if found is None else torch.where((index >= start)[:, None], row, found)
+            start += length
+        return found  # type: ignore[return-value]
+
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, n) False on padded rows; None when nothing is padded."""
+        if all(part.mask is None for part in self.parts):
+            return None
+        ones = [part.x.new_ones(part.x.shape[:2], dtype=torch.bool) if part.mask is None else part.mask for part in self.parts]
+        return torch.cat(ones, 1)
 
 
 def gather_cloud(frame: Frame, inputs: Tree, at: Layout, tol: float) -> Cloud:
@@ -78,46 +122,48 @@ def gather_cloud(frame: Frame, inputs: Tree, at: Layout, tol: float) -> Cloud:
     The cut is max(tol * radius, 4 eps(input dtype) * largest raw coordinate): the second term is the rounding noise
     that centring leaves behind.
     """
-    named, other, masks, center, raw = [], [], [], None, None
-    for _, action, x, first in ordered_leaves(frame, inputs):
-        if not action.polar:
-            continue
-        rows, mask = dense_rows(x, at)
-        if action.affine:
-            center = centroid(rows, mask) if center is None else center
-            noise = 4 * torch.finfo(x.dtype).eps * largest(rows)
-            raw = noise if raw is None else torch.maximum(raw, noise)
-            rows = rows - center.unsqueeze(1)
-            rows = rows if mask is None else rows * mask.unsqueeze(-1)
-        (named if first else other).append(rows)
-        masks.append((first, rows, mask))
-    if not named:
+    found = [(action, x, first) for _, action, x, first in ordered_leaves(frame, inputs) if action.polar]
+    parts = [Part(rows, action.affine, mask, first) for action, x, first in found for rows, mask in [dense_rows(x, at)]]
+    if not any(part.named for part in parts):
         raise FrameError(explain(f"{frame} of inputs {frame.source}", "vectors or points to build a frame from", "name them with of=, or declare them as Points or Vectors"))
-    main = torch.cat(named, 1)
-    radius = longest(main)
+    anchor = next((part for part in parts if part.affine), None)
+    center = None if anchor is None else centroid(anchor.x, anchor.mask)
+    views = [_view(part, center) for part in parts]
+    named = [view for part, view in zip(parts, views, strict=True) if part.named]
+    precise = wide(parts[0].x.dtype, parts[0].x.device)
+    radius = torch.stack([longest(view) for view in named]).amax(0).to(precise)
     unit = torch.where(radius > 0, radius, torch.ones_like(radius))
-    scaled = [rows * (unit / longest(rows).clamp_min(torch.finfo(rows.dtype).tiny))[:, None, None] for rows in other]
+    scales: list[Tensor | None] = []
+    for number, part in enumerate(parts):
+        scale = None if part.named else unit / longest(views[number]).to(precise).clamp_min(torch.finfo(precise).tiny)
+        scales.append(scale)
+        if scale is not None:
+            views[number] = views[number] * scale[:, None, None].to(views[number].dtype)
     cut = tol * radius
-    cut = cut if raw is None else torch.maximum(cut, raw)
-    return Cloud(torch.cat([main, *scaled], 1), main.shape[1], radius, cut.detach(), center, _join_masks(masks))
+    if center is not None:
+        cut = torch.maximum(cut, 4 * torch.finfo(parts[0].x.dtype).eps * (center.detach().abs().amax(1) + radius))
+    view = views[0] if len(views) == 1 else torch.cat(views, 2)
+    return Cloud(tuple(parts), tuple(scales), center, view, sum(v.shape[2] for v in named), radius, cut)
 
 
-def _join_masks(masks: list[tuple[bool, Tensor, Tensor | None]]) -> Tensor | None:
-    """Masks of the collected rows, named ones first; None when nothing is padded."""
-    if all(mask is None for _, _, mask in masks):
-        return None
-    filled = [(first, rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask) for first, rows, mask in masks]
-    return torch.cat([mask for first, mask in filled if first] + [mask for first, mask in filled if not first], 1)
+def _view(part: Part, center: Tensor | None) -> Tensor:
+    """(B, d, n) centred rows in the precision of the inputs (float32 at least).
+
+    The centroid is subtracted as a rounded and a remaining piece, so that large translations cost no digits.
+    """
+    x = part.x.detach().mT
+    x = x.contiguous() if x.dtype in (torch.float32, torch.float64) else x.float().contiguous()
+    if not part.affine or center is None:
+        return x
+    fixed = center.detach()
+    coarse = fixed.to(x.dtype)
+    x = (x - coarse.unsqueeze(-1)) - (fixed - coarse).to(x.dtype).unsqueeze(-1)
+    return x if part.mask is None else x * part.mask.unsqueeze(1)
 
 
-def largest(rows: Tensor) -> Tensor:
-    """(B,) the largest absolute coordinate."""
-    return rows.detach().abs().flatten(1).amax(1)
-
-
-def longest(rows: Tensor) -> Tensor:
-    """(B,) the largest length of a row, detached."""
-    return rows.detach().square().sum(-1).amax(1).sqrt()
+def longest(view: Tensor) -> Tensor:
+    """(B,) the largest length of the columns of (B, d, n)."""
+    return (view * view).sum(1).amax(1).sqrt()
 
 
 def element(frame: Frame, matrices: Tensor, center: Tensor | None) -> Tree:
@@ -127,8 +173,3 @@ def element(frame: Frame, matrices: Tensor, center: Tensor | None) -> Tree:
         return matrices
     move, turn = group.parts()
     return group.compose(move(center.unsqueeze(0).expand(matrices.shape[0], *center.shape)), turn(matrices))
-
-
-def full_weights(samples: int, inputs: Tree) -> Tensor:
-    """(1, B) ones."""
-    return torch.ones(1, samples, dtype=torch.float64, device=device_of(inputs))

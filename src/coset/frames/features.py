@@ -130,7 +130,8 @@ def _leaf(action: Action, x: Tensor, at: Layout, cloud: Cloud, unit: Tensor) -> 
         values = values - cloud.center.detach().reshape(shape)
     if mask is not None and per_point:
         values = values * mask.reshape(*mask.shape, *(1,) * (values.dim() - 2)).to(values.dtype)
-    size = values.flatten(1).abs().amax(1)
+    items = values.flatten(2) if per_point else values.flatten(1).unsqueeze(1)
+    size = items.square().sum(-1).amax(1).sqrt()
     scale = unit if action.affine else torch.where(size > 0, size, torch.ones_like(size))
     return Leaf(action, values / scale.reshape(-1, *(1,) * (values.dim() - 1)), per_point, action.polar)
 
@@ -177,7 +178,6 @@ def colour_classes(tints: list[Tensor], valid: Tensor) -> Tensor:
     rows = torch.cat(tints, -1)
     top = rows.abs().amax(1, keepdim=True).clamp_min(1e-300)
     value = ((rows / top) @ generic(rows.shape[-1], 1, 11, rows)).squeeze(-1)
-    value = value + (rows.abs().amax(1)).sum(-1, keepdim=True) * 0
     value = torch.where(valid, value, torch.full_like(value, torch.inf))
     ordered, order = value.sort(1)
     step = torch.nan_to_num(ordered[:, 1:] - ordered[:, :-1], nan=0.0, posinf=1.0) > 1e-6

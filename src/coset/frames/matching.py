@@ -22,10 +22,11 @@ def match_candidates(candidates: Candidates, matrices: Tensor, features: Feature
         which (B, M): candidate numbers, the best first; keep (B, M): which of them are in the coset; order
         (B, M, n): canonical point j is input point ``order[b, m, j]``.
     """
-    scores = torch.where(candidates.valid, score(matrices, features, ranks), torch.inf)
-    best = scores.argmin(1, keepdim=True)
-    slack = 40 * SLACK * features.cut[:, None] + 1e-11
-    near = candidates.valid & (scores <= scores.gather(1, best) + slack)
+    waves = score(matrices, features, ranks)
+    total = (waves * (1 + generic(1, WAVES, 6, waves).abs())).sum(-1)
+    best = torch.where(candidates.valid, total, torch.inf).argmin(1, keepdim=True)
+    apart = (waves - waves.gather(1, best.unsqueeze(-1).expand(-1, -1, WAVES))).abs().amax(-1)
+    near = candidates.valid & (apart <= 8 * SLACK * features.cut[:, None] + 1e-11)
     near = near.scatter(1, best, False)
     others, keep = compress(near)
     which = torch.cat([best, others], 1)
@@ -49,7 +50,7 @@ def match_candidates(candidates: Candidates, matrices: Tensor, features: Feature
 
 
 def score(matrices: Tensor, features: Features, ranks: Tensor) -> Tensor:
-    """(B, C) a generic function of the coloured cloud in each frame that does not depend on the order of points."""
+    """(B, C, WAVES) generic functions of the coloured cloud in each frame that do not depend on the order of points."""
     width = sum(leaf.x[0].numel() for leaf in features.leaves) * matrices.shape[0]
     step = max(1, BUDGET // max(1, width * WAVES))
     return torch.cat([_score(part, features, ranks) for part in matrices.split(step, 1)], 1)
@@ -66,7 +67,7 @@ def _score(matrices: Tensor, features: Features, ranks: Tensor) -> Tensor:
         total = total + torch.cos(samples @ (1.3 * generic(samples.shape[-1], WAVES, 4, points)) + generic(1, WAVES, 5, points))
     if features.pairs is not None:
         total = total + _pair_waves(points, features)
-    return (total * (1 + generic(1, WAVES, 6, points).abs())).sum(-1)
+    return total
 
 
 def _pair_waves(points: Tensor, features: Features) -> Tensor:

@@ -24,49 +24,55 @@ THRESHOLD = 0.3717
 """Share of the largest residual that a pivot must reach; not an algebraic number that occurs in geometry."""
 
 
-def pivoted_basis(cloud: Cloud, d: int) -> tuple[Tensor, Tensor]:
+def pivoted_basis(cloud: Cloud, d: int, steps: int | None = None) -> tuple[Tensor, Tensor]:
     """Orthonormal columns from the rows of a cloud.
+
+    Pivots are chosen on the detached view in the inputs' precision; the pivots themselves are orthogonalized in wide
+    precision, differentiably. Columns from step ``steps`` on are taken from coordinate axes.
 
     Returns:
         (B, d, d) orthogonal matrices whose first r columns are equivariant and whose others are arbitrary, and the
         ranks r, (B,).
     """
-    rows, named = cloud.rows, cloud.named
-    squared = rows.detach().square().sum(-1)
-    eye = torch.eye(d, dtype=rows.dtype, device=rows.device)
-    spare = torch.ones(rows.shape[0], d, dtype=rows.dtype, device=rows.device)
+    view, cut = cloud.view, cloud.cut.to(cloud.view.dtype)
+    eye = torch.eye(d, dtype=cloud.cut.dtype, device=view.device)
+    spare = torch.ones(view.shape[0], d, dtype=cloud.cut.dtype, device=view.device)
     columns: list[Tensor] = []
-    ranks = torch.zeros(rows.shape[0], dtype=torch.long, device=rows.device)
-    for _ in range(d):
-        row, found = _pivot(rows, squared, cloud.cut, named)
-        fallback = eye[_first(spare, THRESHOLD**2 * spare.amax(1))]
-        row = torch.where(found[:, None], row, fallback)
+    ranks = torch.zeros(view.shape[0], dtype=torch.long, device=view.device)
+    for step in range(d):
+        row = eye[_first(spare, THRESHOLD**2 * spare.amax(1))]
+        if steps is None or step < steps:
+            index, found = _pivot((view * view).sum(1), cut, cloud.named)
+            row = torch.where(found[:, None], cloud.pick(index), row)
+            ranks = ranks + found
         for _ in range(2):
-            row = row - sum((q * (q * row).sum(-1, keepdim=True) for q in columns), torch.zeros_like(row))
+            for q in columns:
+                row = row - q * (q * row).sum(-1, keepdim=True)
         q = row / row.square().sum(-1, keepdim=True).sqrt()
         columns.append(q)
-        ranks = ranks + found
-        fixed = q.detach()
-        squared = squared - torch.matmul(rows.detach(), fixed.unsqueeze(-1)).squeeze(-1).square()
-        spare = spare - fixed.square()
+        spare = spare - q.detach().square()
+        if step + 1 < (d if steps is None else steps):
+            fixed = q.detach().to(view.dtype)
+            view = view - fixed.unsqueeze(-1) * (fixed.unsqueeze(-1) * view).sum(1, keepdim=True)
     return torch.stack(columns, -1), ranks
 
 
 def _first(values: Tensor, threshold: Tensor) -> Tensor:
     """(B,) the first position whose value reaches the threshold."""
-    return (values >= threshold[:, None]).to(torch.uint8).argmax(1)
+    numbers = torch.arange(values.shape[1], dtype=torch.int32, device=values.device)
+    return torch.where(values >= threshold[:, None], numbers, values.shape[1] - 1).amin(1).long()
 
 
-def _pivot(rows: Tensor, squared: Tensor, cut: Tensor, named: int) -> tuple[Tensor, Tensor]:
-    """(B, d) the pivot row, from the named rows if they still span something, else from the others; and whether there is one."""
+def _pivot(squared: Tensor, cut: Tensor, named: int) -> tuple[Tensor, Tensor]:
+    """(B,) the pivot's number, among the named rows if they still span something, else the others; and whether there is one."""
     top = squared[:, :named].amax(1)
     index, found = _first(squared[:, :named], THRESHOLD**2 * top), top > cut.square()
-    if named < rows.shape[1]:
+    if named < squared.shape[1]:
         other = squared[:, named:].amax(1)
         second = _first(squared[:, named:], THRESHOLD**2 * other) + named
         index = torch.where(found, index, second)
         found = found | (other > cut.square())
-    return rows.gather(1, index[:, None, None].expand(-1, 1, rows.shape[-1])).squeeze(1), found
+    return index, found
 
 
 def oriented(basis: Tensor) -> Tensor:
@@ -126,8 +132,11 @@ class OrderedMinimal(Frame):
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """One coset."""
         cloud = gather_cloud(self, inputs, at, self.tol)
-        basis, ranks = pivoted_basis(cloud, self.group.dim)  # type: ignore[arg-type]
-        if not self.group.reflects:
+        d = int(self.group.dim)  # type: ignore[arg-type]
+        if self.group.reflects:
+            basis, ranks = pivoted_basis(cloud, d)
+        else:
+            basis, ranks = pivoted_basis(cloud, d, steps=max(1, d - 1))
             basis = oriented(basis)
         matrices, weights, order = self.rules(basis, ranks)
-        return Measure(self.group, element(self, matrices, cloud.center), weights, order, cosets=1)
+        return Measure(self.group, element(self, matrices, cloud.center), weights, order, cosets=1, tol=self.tol)

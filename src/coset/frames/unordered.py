@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from ..actions.layout import Layout
-from ..errors import FrameError, InputError, explain
+from ..errors import FrameError, explain
 from ..groups.base import Group
 from ..measure import Measure
 from ..tree import Tree
-from .anchors import Candidates, find_candidates, matrices_of
+from .anchors import find_candidates, matrices_of
 from .base import Frame, traced
 from .clouds import Cloud, element, gather_cloud, slots
-from .features import Features, gather_features
+from .features import gather_features
 from .matching import match_candidates
 from .ordered import StabilizerRules, pivoted_basis
 
@@ -69,12 +69,13 @@ class UnorderedMinimal(Frame):
         d, reflects = int(self.group.dim), self.group.reflects  # type: ignore[arg-type]
         cloud = gather_cloud(self, inputs, at, self.tol)
         features = gather_features(self, inputs, at, cloud, self._colours)
+        rows = cloud.rows
         with torch.no_grad():
-            cloud_now, ranks = _usable_rows(cloud, features, d)
-            candidates = find_candidates(cloud_now, features, ranks, d, reflects)
-            matched = match_candidates(candidates, matrices_of(candidates, cloud_now.rows), features, ranks, self.tol, self.match)
+            mask, ranks = _usable_rows(cloud, d)
+            candidates = find_candidates(cloud, rows, mask, features, ranks, reflects)
+            matched = match_candidates(candidates, matrices_of(candidates, rows), features, ranks, self.tol, self.match)
         coset = Coset(*matched)
-        basis = matrices_of(candidates.take(coset.which), cloud_now.rows if not cloud.rows.requires_grad else replace(cloud, mask=cloud_now.mask).rows)
+        basis = matrices_of(candidates.take(coset.which), rows)
         return self._assemble(basis, coset, ranks, cloud, inputs, at)
 
     def _assemble(self, basis: Tensor, coset: Coset, ranks: Tensor, cloud: Cloud, inputs: Tree, at: Layout) -> Measure:
@@ -96,23 +97,23 @@ class UnorderedMinimal(Frame):
             permutations = permutations.repeat_interleave(size, 0)
             order = torch.where(infinite, -torch.ones_like(order), order)
         elements = element(self, matrices, cloud.center)
-        found = Measure(self.group, elements, weights, order, cosets=1 if self.match else int(weights.shape[0]))
+        found = Measure(self.group, elements, weights, order, cosets=1 if self.match else int(weights.shape[0]), tol=self.tol)
         if not self.match:
             return found
         return replace(found, permutations=_flat_permutations(permutations, at))
 
 
-def _usable_rows(cloud: Cloud, features: Features, d: int) -> tuple[Cloud, Tensor]:
-    """Anchors come from the named points; from all vectors only where the named ones leave an infinite stabilizer."""
-    named = replace(cloud, rows=cloud.rows[:, : cloud.named])
-    _, ranks = pivoted_basis(named, d)
-    mask = cloud.mask if cloud.mask is not None else torch.ones(cloud.rows.shape[:2], dtype=torch.bool, device=cloud.rows.device)
-    if cloud.rows.shape[1] == cloud.named:
-        return replace(cloud, mask=mask), ranks
-    _, every = pivoted_basis(cloud, d)
+def _usable_rows(cloud: Cloud, d: int) -> tuple[Tensor, Tensor]:
+    """(B, n) which rows may be anchors: the named points, and all vectors where those leave an infinite stabilizer; and (B,) ranks."""
+    count = cloud.view.shape[2]
+    _, ranks = pivoted_basis(replace(cloud, view=cloud.view[:, :, : cloud.named]), d, steps=d - 1)
+    mask = cloud.mask if cloud.mask is not None else torch.ones(cloud.view.shape[0], count, dtype=torch.bool, device=cloud.view.device)
+    if count == cloud.named:
+        return mask, ranks
+    _, every = pivoted_basis(cloud, d, steps=d - 1)
     deficient = ranks < d - 1
     mask = torch.cat([mask[:, : cloud.named], mask[:, cloud.named :] & deficient[:, None]], 1)
-    return replace(cloud, mask=mask), torch.where(deficient, every, ranks)
+    return mask, torch.where(deficient, every, ranks)
 
 
 def _flat_permutations(permutations: Tensor, at: Layout) -> Tensor:
@@ -125,9 +126,3 @@ def _flat_permutations(permutations: Tensor, at: Layout) -> Tensor:
     inverse[flat] = torch.arange(flat.shape[0], device=flat.device)
     target = permutations[:, at.batch, slot] + at.batch * length
     return inverse[target]
-
-
-def check_points(at: Layout, frame: Frame) -> None:
-    """Raise when the inputs have no axis of points."""
-    if at.batch is None and at.points is None:
-        raise InputError(explain(f"{frame} of inputs without a point axis", "positions of shape (B, n, d) or a ragged batch", "declare them as Points"))

@@ -1,0 +1,72 @@
+"""One call per coset is right only where the stabilizer fixes everything the model sees; this makes sure of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .actions.base import Action
+from .actions.layout import Layout
+from .actions.trees import flatten
+from .errors import InputError, describe, explain
+from .measure import Measure, gather_points, weigh
+from .tree import Tree, tree_map
+
+ALLOWED = 20.0
+"""Multiples of the frame's tolerance by which canonical inputs of one coset may differ."""
+
+
+def refine(measure: Measure, source: Action, inputs: Tree, at: Layout) -> Measure:
+    """Compare the canonical forms of inputs that the frame did not look at, element by element.
+
+    Where a finite stabilizer moves one of them, every listed element becomes a coset of its own, with its own model
+    call. Frames account for points and vectors themselves, frames of unordered points for everything at finite
+    stabilizers.
+
+    Raises:
+        InputError: where an infinite stabilizer moves an input, which no finite number of calls can repair.
+    """
+    matched = measure.permutations is not None
+    if measure.size == 1 or measure.ties is not None or (matched and not bool((measure.order < 0).any())):
+        return measure
+    split = False
+    for key, (action, x) in flatten(source, inputs).items():
+        if not action.moves or action.polar or not isinstance(x, Tensor):
+            continue
+        broken = _broken(measure, action, x, at)
+        if bool((broken & (measure.order < 0)).any()):
+            numbers = (broken & (measure.order < 0)).nonzero().flatten()[:5].tolist()
+            raise InputError(
+                explain(
+                    f"input {key!r}, {describe(x)}, which the infinite stabilizer of the points moves in samples {numbers}",
+                    "inputs that the points' symmetry leaves alone, or vectors that fix a frame",
+                    "give the frame a vector to look at (for instance an eigenvector of the tensor), or use frames.Quadrature(degree) or frames.Haar(samples)",
+                )
+            )
+        split = split or bool(broken.any())
+    return replace(measure, cosets=int(measure.weights.shape[0])) if split and not matched else measure
+
+
+def _broken(measure: Measure, action: Action, x: Tensor, at: Layout) -> Tensor:
+    """(B,) True where the elements of a coset give different canonical forms."""
+    back = measure.group.inverse(measure.elements)
+    per_row = at.is_per_row(x)
+    g = tree_map(lambda leaf: leaf.index_select(1, at.batch), back) if per_row else back
+    weights = measure.weights.index_select(1, at.batch) if per_row else measure.weights  # type: ignore[arg-type]
+    forms = action.act(g, x.detach().unsqueeze(0).expand(measure.weights.shape[0], *x.shape))
+    if measure.permutations is not None and action.per_point is not False and at.is_per_point(x, action.event):
+        forms = gather_points(measure.permutations, forms)
+    forms = forms.reshape(measure.cosets, measure.size, *forms.shape[1:])
+    share = weights.reshape(measure.cosets, measure.size, -1)
+    share = share / share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
+    mean = torch.stack([weigh(share[c], forms[c]).sum(0) for c in range(measure.cosets)])
+    apart = (forms - mean.unsqueeze(1)).abs().flatten(3).amax(-1) if forms.dim() > 3 else (forms - mean.unsqueeze(1)).abs()
+    apart = (apart * (share > 0)).amax((0, 1))
+    size = x.detach().abs().flatten(1).amax(1)
+    if per_row:
+        zero = apart.new_zeros(at.samples)
+        apart, size = zero.index_reduce(0, at.batch, apart, "amax"), zero.index_reduce(0, at.batch, size.to(zero.dtype), "amax")  # type: ignore[arg-type]
+    noise = 100 * torch.finfo(x.dtype).eps
+    return apart > (ALLOWED * measure.tol + noise) * size
