@@ -9,7 +9,7 @@ import pickle
 import pytest
 import torch
 
-from coset import groups
+from coset import actions, groups
 from coset.actions.base import Action
 from coset.actions.field import Field, downward
 from coset.actions.image import Image
@@ -18,7 +18,7 @@ from coset.actions.pixels import plane_matrix
 from coset.errors import CosetError
 from coset.tree import leaves
 from tests.actions import laws
-from tests.zoo.actions import ACTIONS, CASES
+from tests.zoo.actions import ACTIONS, CASES, GRID
 
 DTYPES = [torch.float32, torch.float64]
 over_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -124,6 +124,16 @@ def test_every_action_has_three_cases():
     for kind, cases in ACTIONS.items():
         assert len(cases) >= 3, f"{kind.__name__} has {len(cases)} cases in the zoo"
         assert not inspect.isabstract(kind)
+
+
+def test_every_public_action_is_registered():
+    public = {
+        kind for kind in vars(actions).values() if inspect.isclass(kind) and issubclass(kind, Action) and not inspect.isabstract(kind)
+    }
+    if ACTIONS.keys() == GRID.keys():
+        pytest.skip("tests/zoo/linear_cases.py is not there: only grid actions are registered")
+    assert {kind.__name__ for kind in public - ACTIONS.keys()} == set()
+    assert {kind.__name__ for kind in ACTIONS.keys() - public} == set()
 
 
 # -- the checkers are checked ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from coset.actions.boxes import Boxes
 from coset.actions.image import Image
 from coset.actions.keypoints import Keypoints
 from coset.actions.layout import Layout
+from coset.actions.trees import Dict
 from coset.errors import InputError, SignatureError
 from coset.tree import tree_map
 
@@ -118,6 +119,18 @@ def test_composition_on_non_square_images_reads_the_size_from_the_sibling():
             for action, data in ((keypoints, x), (boxes, box)):
                 twice = action.act(g, action.act(h, data, first), second)
                 assert torch.allclose(twice, action.act(D4.compose(g, h), data, first), atol=1e-12)
+
+
+def test_a_dict_of_image_boxes_and_keypoints_is_an_action_on_non_square_images():
+    together = Dict(image=Image(D4), boxes=Boxes(D4, size="image"), eyes=Keypoints(D4, size="image", pairs=[(0, 1)]))
+    places = torch.rand(2, 3, 2, dtype=torch.float64) * 5
+    x = {"image": torch.randn(2, 1, 6, 9, dtype=torch.float64), "boxes": torch.cat([places, places + 2], -1), "eyes": places}
+    together.check(x)
+    for i in range(8):
+        for j in range(8):
+            g, h = (tree_map(lambda leaf: leaf.expand(2), element(D4, n)) for n in (i, j))
+            twice, once = together.act(g, together.act(h, x)), together.act(D4.compose(g, h), x)
+            assert all(torch.allclose(twice[key], once[key], atol=1e-12) for key in x)
 
 
 def test_pairs_are_exchanged_by_reflections_only():
