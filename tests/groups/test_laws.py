@@ -16,7 +16,7 @@ from tests.zoo import laws_groups as laws
 from tests.zoo.groups import CASES, GROUPS
 
 DTYPES = [torch.float32, torch.float64]
-EVERY = [laws.axioms, laws.distances, laws.broadcasting, laws.dtypes, laws.reproducible]
+EVERY = [laws.axioms, laws.distances, laws.broadcasting, laws.dtypes, laws.devices, laws.reproducible]
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +188,11 @@ class Narrow(Orthogonal):
         return super().haar(*batch, generator=generator, device=device)
 
 
+class Homebound(Orthogonal):
+    def compose(self, g, h):
+        return g @ h @ torch.eye(self.dim, dtype=g.dtype)
+
+
 class Careless(Orthogonal):
     def haar(self, *batch, generator=None, dtype=None, device=None):
         return super().haar(*batch, dtype=dtype)
@@ -220,6 +225,7 @@ class Unscaled(Orthogonal):
         (laws.axioms, WrongInverse(5)),
         (laws.broadcasting, Unbroadcast(2)),
         (laws.dtypes, Narrow(3)),
+        (laws.devices, Homebound(3)),
         (laws.reproducible, Careless(3)),
         (laws.listed, Lopsided(4)),
         (laws.permutations, BackwardsPermutation(5)),

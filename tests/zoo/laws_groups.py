@@ -192,3 +192,18 @@ def membership(group: Group, g: Tree, dtype: torch.dtype) -> None:
             assert float((g - g[..., :1, :1] * unit).abs().max()) == 0
             assert bool((g[..., 0, 0] > 0).all())
         assert float(determinant.abs().min()) > 0
+
+
+def devices(group: Group, dtype: torch.dtype) -> None:
+    """Every verb stays on the asked device: shown on "meta", where any tensor of the host would be an error."""
+    a, b = group.identity(4, dtype=dtype, device="meta"), group.sample(4, dtype=dtype, device="meta")
+    made = [a, b, group.compose(a, b), group.inverse(b), group.distance(a, b)]
+    if group.dim is not None:
+        made.append(group.matrix(b))
+    if group.lie_dimension:
+        basis = group.algebra(dtype=dtype, device="meta")
+        made += [basis, group.exp(basis)]
+    if group.finite:
+        made += [group.elements(dtype=dtype, device="meta"), group.index(b)]
+    for leaf in (leaf for element in made for leaf in leaves(element)):
+        assert leaf.device.type == "meta", f"{group}: a tensor on {leaf.device}"
