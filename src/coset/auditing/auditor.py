@@ -84,7 +84,7 @@ def _measure(
     runner: Runner, batch: Batch, samples: int, generator: torch.Generator, notes: list[str], wanted: tuple[bool, bool, bool]
 ) -> Report:
     layers, lie, ascend = wanted
-    laws = _check_actions(runner, batch, generator)
+    laws = _check_actions(runner, batch, _child(generator))
     noise = _noise(runner, batch, notes)
     drawn = draw(batch.group, batch.at.samples, samples, generator, floating(batch.x))
     found = sweep(runner, batch, drawn, _same)
@@ -141,8 +141,20 @@ def _names(runner: Runner, batch: Batch) -> dict[str, Any]:
         "dtype": str(like.dtype).removeprefix("torch."),
         "device": str(batch.device),
         "exact": runner.source.exact and runner.target.exact,
-        "eps": torch.finfo(like.dtype).eps if like.is_floating_point() or like.is_complex() else torch.finfo(torch.float32).eps,
+        "eps": _eps(batch),
     }
+
+
+def _child(generator: torch.Generator) -> torch.Generator:
+    """A generator of its own, so that how much one step draws does not change the next."""
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    return torch.Generator(generator.device).manual_seed(seed)
+
+
+def _eps(batch: Batch) -> float:
+    """The rounding unit of the inputs; that of float32 where they are integers."""
+    like = floating(batch.x)
+    return torch.finfo(like.dtype if like.is_floating_point() or like.is_complex() else torch.float32).eps
 
 
 def _check_actions(runner: Runner, batch: Batch, generator: torch.Generator) -> Laws:
@@ -164,7 +176,7 @@ def _noise(runner: Runner, batch: Batch, notes: list[str]) -> float | None:
     at = runner.source.layout(x)
     first, second, again = runner(x, 0), runner(x, 1), runner(x, 0)
     fresh, left = _spread(runner, at, first, second), _spread(runner, at, first, again)
-    runner.stochastic = fresh > 0 or left > 0
+    runner.stochastic = max(fresh, left) > 10 * _eps(batch)
     if not runner.stochastic:
         return None
     notes.append(

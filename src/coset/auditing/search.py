@@ -44,11 +44,11 @@ class Climb:
     scales: dict[str, float]
     limit: Tensor | None
 
-    def height(self, g: Tree) -> Tensor:
-        """Relative error of every row at g, with its graph, squared."""
+    def height(self, g: Tree, live: bool = False) -> Tensor:
+        """Relative error of every row at g, squared; with its graph where ``live``."""
         moved = self.runner.source.act(g, self.x, self.at)
         there = self.runner.source.layout(moved)
-        left = self.runner.differentiable(moved)
+        left = self.runner.differentiable(moved) if live else self.runner(moved)
         right = act_on(self.runner.target, g, self.y, self.at)
         pairs = zip(named_leaves(self.runner.target, left, "output"), named_leaves(self.runner.target, right, "output"), strict=True)
         errors = [squares(a - b, there, leaf.event) / self.scales[name] ** 2 for (name, leaf, a), (_, _, b) in pairs]
@@ -59,42 +59,38 @@ class Climb:
         far = sizes(self.group, g)[0]
         return torch.ones_like(far, dtype=torch.bool) if self.limit is None else far <= self.limit
 
-    def slope(self, g: Tree, dtype: torch.dtype, rows: int) -> tuple[Tensor, Tensor | None]:
-        """Height and its gradient with respect to exp(c) g at c = 0; the gradient is None where there is no graph."""
+    def slope(self, g: Tree, dtype: torch.dtype, rows: int) -> Tensor | None:
+        """The gradient of the height of exp(c) g at c = 0; None where the model has no graph, or frees it."""
         c = torch.zeros(rows, self.group.lie_dimension, dtype=dtype, device=next(leaves(g)).device, requires_grad=True)
-        with torch.enable_grad():
-            height = self.height(self.group.compose(self.group.exp(self.group.combine(c)), g))
-            if not height.requires_grad:
-                return height.detach(), None
-            (gradient,) = torch.autograd.grad(height.sum(), c, allow_unused=True)
-        return height.detach(), gradient
+        try:
+            with torch.enable_grad():
+                height = self.height(self.group.compose(self.group.exp(self.group.combine(c)), g), live=True)
+                (gradient,) = torch.autograd.grad(height.sum(), c, allow_unused=True)
+        except (RuntimeError, NotImplementedError):
+            return None
+        return gradient if gradient is not None and bool(torch.isfinite(gradient).all()) and bool(gradient.any()) else None
 
     def step(self, g: Tree, direction: Tensor) -> Tree:
         """exp(direction) g."""
         return tree_map(lambda e: e.detach(), self.group.compose(self.group.exp(self.group.combine(direction)), g))
 
 
-def climb(state: Climb, g: Tree, dtype: torch.dtype, rows: int, generator: torch.Generator) -> tuple[Tensor, Tree, str]:
+def climb(state: Climb, g: Tree, dtype: torch.dtype, generator: torch.Generator) -> tuple[Tensor, Tree, str]:
     """Ascend with a step per row that grows on success and halves on failure; random directions without a gradient."""
-    rate = torch.full((rows, 1), 0.3, dtype=dtype)
-    best, word = None, "gradient ascent"
+    best, word = state.height(g), "gradient ascent"
+    rate = torch.full((best.shape[0], 1), 0.3, dtype=dtype, device=best.device)
     for _ in range(STEPS):
-        height, gradient = state.slope(g, dtype, rows)
-        if gradient is None or not bool(torch.isfinite(gradient).all()) or not bool(gradient.any()):
-            word = "random ascent"
-            gradient = torch.randn(rows, state.group.lie_dimension, generator=generator, dtype=dtype, device=generator.device).to(
-                height.device
-            )
-        rate = rate.to(height.device)
-        direction = gradient / gradient.norm(dim=1, keepdim=True).clamp_min(torch.finfo(dtype).tiny) * rate
+        direction = state.slope(g, dtype, best.shape[0])
+        if direction is None:
+            word, shape = "random ascent", (best.shape[0], state.group.lie_dimension)
+            direction = torch.randn(shape, generator=generator, dtype=dtype, device=generator.device).to(best.device)
+        direction = direction / direction.norm(dim=1, keepdim=True).clamp_min(torch.finfo(dtype).tiny) * rate
         candidate = state.step(g, direction)
-        with torch.no_grad():
-            reached = state.height(candidate).detach()
-        better = (reached > height) & state.allowed(candidate)
-        g = choose(better, candidate, g)
-        best = torch.where(better, reached, height)
+        reached = state.height(candidate)
+        better = (reached > best) & state.allowed(candidate)
+        g, best = choose(better, candidate, g), torch.where(better, reached, best)
         rate = torch.where(better[:, None], rate * 1.5, rate * 0.5).clamp(max=1.0)
-    return best.sqrt(), g, word  # type: ignore[union-attr]
+    return best.sqrt(), g, word
 
 
 def worst(runner: Runner, batch: Batch, found: Sweep, generator: torch.Generator, ascend: bool) -> tuple[Worst, float, int, str]:
@@ -113,7 +109,7 @@ def worst(runner: Runner, batch: Batch, found: Sweep, generator: torch.Generator
     limit = None if batch.group.compact else found.sizes.max()
     state = Climb(runner, batch.group, x, at, y, found.scales, limit)
     dtype = next((t.dtype for t in leaves(g) if t.is_floating_point()), torch.get_default_dtype())
-    height, g, word = climb(state, g, dtype, inputs.numel(), generator)
+    height, g, word = climb(state, g, dtype, generator)
     row = int(height.argmax())
     if not float(height[row]) > random:
         return result

@@ -1,0 +1,181 @@
+"""The command line: ``coset audit``, ``coset cite``, ``coset demo``."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import CosetError, InputError, explain
+
+app = typer.Typer(help="Measure, cite and demonstrate the symmetry of PyTorch models.", no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def _main() -> None:
+    """Measure, cite and demonstrate the symmetry of PyTorch models."""
+
+
+@app.command()
+def audit(
+    model: Annotated[str, typer.Argument(help="The model as package.module:attribute; a class or function without arguments is called.")],
+    signature: Annotated[str, typer.Argument(help="Its signature source >> target, as package.module:attribute.")],
+    data: Annotated[str, typer.Option(help="Inputs: a .npz, .npy or .pt file, or package.module:attribute.")],
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers.")] = None,
+    samples: Annotated[int, typer.Option(help="Group elements per input.", min=1)] = 32,
+    seed: Annotated[int, typer.Option(help="Seed of the random elements.")] = 0,
+    fail_above: Annotated[float | None, typer.Option(help="Exit with 1 when the error is larger.")] = None,
+) -> None:
+    """Audit a model against its declared symmetry.
+
+    Exits with 0 when it passed, with 1 past the bound or when the declared actions are wrong, with 2 when it cannot be run.
+    """
+    with _messages():
+        import torch
+
+        from .auditing import audit as run
+
+        declared = load(signature)
+        report = run(load(model), declared, read(data, declared), samples=samples, generator=torch.Generator().manual_seed(seed))
+        if html is not None:
+            report.to_html(html, fail_above)
+        if json is not None:
+            report.to_json(json)
+    from rich.console import Console
+
+    Console().print(report)
+    for path in (html, json):
+        if path is not None:
+            typer.echo(f"wrote {path}")
+    late = fail_above is not None and not report.passed(fail_above)
+    if late:
+        typer.echo(report.verdict(fail_above), err=True)
+    raise typer.Exit(1 if late or report.failures else 0)
+
+
+@app.command()
+def cite(model: Annotated[str, typer.Argument(help="The model as package.module:attribute.")]) -> None:
+    """Print BibTeX for exactly the methods that a model uses."""
+    with _messages():
+        from .cite import cite as entries
+
+        text = entries(load(model))
+    typer.echo(text or "% this model uses no method that coset knows a paper for")
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="The folder for what it writes.")] = Path("demo_out")) -> None:
+    """Symmetrize small models of molecules and digits, and write what happened as a page and as JSON."""
+    with _messages():
+        try:
+            module = importlib.import_module("coset.demo")
+        except ModuleNotFoundError as error:
+            raise InputError(
+                explain(f"no module {error.name!r}", "the demonstration and what it needs", "run: pip install 'coset[all]'")
+            ) from error
+    module.main(out)
+
+
+@contextlib.contextmanager
+def _messages() -> Iterator[None]:
+    """Turn exceptions into one line on the error stream and exit code 2."""
+    try:
+        yield
+    except CosetError as error:
+        typer.echo(f"coset: {error}", err=True)
+        raise typer.Exit(2) from error
+    except typer.Exit:
+        raise
+    except Exception as error:
+        typer.echo(f"coset: {type(error).__name__} raised by the code under audit: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def load(name: str) -> Any:
+    """The object behind ``package.module:attribute``; builders without required arguments are called.
+
+    Raises:
+        InputError: when the module or the attribute does not exist.
+    """
+    module, colon, attribute = name.partition(":")
+    if not colon or not module or not attribute:
+        raise InputError(explain(f"the name {name!r}", "package.module:attribute", "write for instance mypackage.models:model"))
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            explain(f"no module {error.name!r} for {name!r}", "a module that can be imported", "check the name, or set PYTHONPATH")
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(
+                explain(f"no attribute {attribute!r} in {module}", f"one of {_public(found)}", "check the name after the colon")
+            )
+        found = getattr(found, part)
+    return found() if _builds(found) else found
+
+
+def _public(owner: Any) -> str:
+    names = [name for name in vars(owner) if not name.startswith("_")][:20] if hasattr(owner, "__dict__") else []
+    return ", ".join(names) or "its attributes"
+
+
+def _builds(found: Any) -> bool:
+    """Whether a loaded object is a class or function that builds what was asked for."""
+    if not (inspect.isclass(found) or inspect.isfunction(found)):
+        return False
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+
+
+def read(data: str, signature: Any) -> Any:
+    """Inputs from a file or from a module, as the source takes them: by key, by position, or as one array.
+
+    Raises:
+        InputError: when the file does not exist or has another format.
+    """
+    path = Path(data)
+    if ":" in data and not path.exists():
+        return load(data)
+    if not path.exists():
+        raise InputError(explain(f"no file {data!r}", "a .npz, .npy or .pt file, or package.module:attribute", "check the path"))
+    if path.suffix == ".pt":
+        import torch
+
+        found = torch.load(path, weights_only=True)
+    elif path.suffix in (".npz", ".npy"):
+        import numpy
+
+        archive = numpy.load(path)
+        found = dict(archive) if path.suffix == ".npz" else archive
+    else:
+        raise InputError(explain(f"the file {data!r}", "a .npz, .npy or .pt file", "save it with numpy.savez or torch.save"))
+    return _fit(found, signature)
+
+
+def _fit(found: Any, signature: Any) -> Any:
+    """A dictionary of arrays as the one array, or the tuple, that the source takes."""
+    from .actions import Dict, Tuple
+
+    source = getattr(signature, "source", None)
+    if not isinstance(found, dict) or isinstance(source, Dict):
+        return found
+    if isinstance(source, Tuple):
+        return tuple(found.values())
+    if len(found) != 1:
+        raise InputError(
+            explain(f"{len(found)} arrays {list(found)}", f"one array for {source}", "save one array, or declare actions.Dict")
+        )
+    return next(iter(found.values()))
