@@ -189,8 +189,8 @@ class Narrow(Orthogonal):
 
 
 class Homebound(Orthogonal):
-    def compose(self, g, h):
-        return g @ h @ torch.eye(self.dim, dtype=g.dtype)
+    def inverse(self, g):
+        return torch.eye(self.dim, dtype=g.dtype)
 
 
 class Careless(Orthogonal):

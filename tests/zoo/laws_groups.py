@@ -195,7 +195,7 @@ def membership(group: Group, g: Tree, dtype: torch.dtype) -> None:
 
 
 def devices(group: Group, dtype: torch.dtype) -> None:
-    """Every verb stays on the asked device: shown on "meta", where any tensor of the host would be an error."""
+    """Results are on the asked device: shown on "meta", which refuses most, not all, meetings with tensors of the host."""
     a, b = group.identity(4, dtype=dtype, device="meta"), group.sample(4, dtype=dtype, device="meta")
     made = [a, b, group.compose(a, b), group.inverse(b), group.distance(a, b)]
     if group.dim is not None:
