@@ -97,6 +97,13 @@ class Action(abc.ABC):
         """The group with free sizes (``Symmetric()``) fixed to those of ``x``."""
         return self.group
 
+    def per_row(self, g: Tree, x: Tensor, at: Layout | None) -> Tree:
+        """Elements per sample, spread over the rows of ragged data; shared elements stay as they are."""
+        if at is None or at.batch is None:
+            return g
+        batch = self.group.batch(g)
+        return at.spread(g, x) if batch and batch[-1] != 1 else g
+
     def items(self) -> dict[str | int | None, Action]:
         """The leaf actions by key or position; a leaf is its own only item, under the key None."""
         return {None: self}

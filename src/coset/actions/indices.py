@@ -197,6 +197,10 @@ class PointMask(Action):
         """Permutations move the mask with its points."""
         return permute_axis(self.group.permutation(g), x, -1) if self.group.permutes else x  # type: ignore[arg-type]
 
+    def resolve(self, x: Tensor) -> Group:
+        """Fix the number of points of ``Symmetric()``."""
+        return self.group.at(int(x.shape[1]))
+
     def layout(self, x: Tensor) -> Layout:
         """The mask is the layout."""
         return Layout(samples=int(x.shape[0]), points=int(x.shape[1]), mask=x)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import InputError, SignatureError, describe, explain
 from ..groups.base import Group
 from ..tree import Tree
-from .linear import MatrixAction, move_last
+from .linear import MatrixAction, matrix_of, move_last
 
 
 def parse_irreps(text: str) -> tuple[tuple[int, int, int], ...]:
@@ -69,11 +69,11 @@ def _probe(l: int) -> tuple[Tensor, Tensor]:  # noqa: E741
     return points, torch.linalg.pinv(spherical_harmonics(l, points))
 
 
-def wigner_d(l: int, rotation: Tensor) -> Tensor:  # noqa: E741
+def wigner_d(l: int, rotation: Tensor, probe: tuple[Tensor, Tensor] | None = None) -> Tensor:  # noqa: E741
     """D^l (..., 2l+1, 2l+1) of rotations (..., 3, 3), with Y_l(Rx) = D^l(R) Y_l(x); polynomial, so differentiable."""
     if l == 0:
         return torch.ones(*rotation.shape[:-2], 1, 1, dtype=rotation.dtype, device=rotation.device)
-    points, inverse = (t.to(rotation) for t in _probe(l))
+    points, inverse = (t.to(rotation) for t in probe or _probe(l))
     moved = spherical_harmonics(l, points @ rotation.mT)
     return (inverse @ moved).mT
 
@@ -99,6 +99,7 @@ class Irreps(MatrixAction):
         super().__init__(group, points=points)
         self.irreps, self.terms = str(irreps), parse_irreps(irreps)
         self.size = sum(count * (2 * l + 1) for count, l, _ in self.terms)
+        self._probes = {l: _probe(l) for _, l, _ in self.terms}
         self.degree = max(self._degree(l, parity) for _, l, parity in self.terms)
 
     def _check_group(self) -> None:
@@ -113,11 +114,11 @@ class Irreps(MatrixAction):
 
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
         """Apply each block; the determinant gives the parity."""
-        matrix = self.group.matrix(g)
+        matrix = matrix_of(self.group, g, x)
         matrix = matrix.to(torch.promote_types(matrix.dtype, x.dtype))
         sign = torch.linalg.det(matrix.detach()).sgn()
         rotation = matrix * sign[..., None, None]
-        blocks = {l: wigner_d(l, rotation) for l in {l for _, l, _ in self.terms}}
+        blocks = {l: wigner_d(l, rotation, probe) for l, probe in self._probes.items()}
         parts, start = [], 0
         for count, l, parity in self.terms:
             width = count * (2 * l + 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import InputError, SignatureError, describe, explain
 from ..groups.base import Finite, Group
-from ..tree import Tree
+from ..tree import Tree, first
 from .base import Action, fit
 from .indices import permute_axis
 from .layout import Layout
@@ -24,6 +24,14 @@ def move_last(matrix: Tensor, x: Tensor) -> Tensor:
     else:
         moved = x.to(dtype) @ fit(matrix.to(dtype), x, 2).mT
     return moved
+
+
+def matrix_of(group: Group, g: Tree, x: Tensor) -> Tensor:
+    """The matrices of g; for groups whose elements are integers, in the precision of the data."""
+    leaf = first(g)
+    if leaf.is_floating_point() or leaf.is_complex():
+        return group.matrix(g)
+    return group.matrix(g, dtype=x.dtype if x.is_floating_point() else None)
 
 
 def narrow(moved: Tensor, x: Tensor) -> Tensor:
@@ -52,16 +60,20 @@ class MatrixAction(Action):
 
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
         """Move the last axes by the matrix part of g."""
-        return move_last(self.group.matrix(g), x)
+        return move_last(matrix_of(self.group, g, x), x)
 
     def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
         """Move the last axes by g's matrix (and shift), the point axis by its permutation."""
-        if at is not None:
-            g = at.spread(g, x)
+        g = self.per_row(g, x, at)
         moved = narrow(self.linear_part(g, x), x)
         permutation = self.group.permutation(g) if self.group.permutes else None
         has_points = permutation is not None and x.dim() >= permutation.dim() + self.event and self.per_point is not False
         return permute_axis(permutation, moved, -1 - self.event) if has_points else moved  # type: ignore[arg-type]
+
+    def resolve(self, x: Tensor) -> Group:
+        """The group with the number of points of ``Symmetric()`` fixed to that of the data."""
+        has_points = self.group.permutes and x.dim() > 1 + self.event and self.per_point is not False
+        return self.group.at(int(x.shape[-1 - self.event])) if has_points else self.group
 
     def check(self, x: Tree, name: str = "input") -> None:
         """Refuse data whose last axes are not of the group's dimension, or that is not floating point."""
@@ -105,7 +117,7 @@ class Vectors(MatrixAction):
 
     def mean(self, g: Tree, weights: Tensor, x: Tensor) -> Tensor:
         """The average of ``act(g_k, x)`` with weights (K, B): the matrices are averaged first."""
-        matrix = self.group.matrix(g)
+        matrix = matrix_of(self.group, g, x)
         return narrow(move_last((weights.to(matrix.dtype)[..., None, None] * matrix).sum(0), x), x)
 
 
@@ -178,13 +190,9 @@ class Points(MatrixAction):
         dense = self.batch is None and x.dim() == 3
         return Layout(samples=int(x.shape[0]), points=int(x.shape[1]) if dense else None)
 
-    def resolve(self, x: Tensor) -> Group:
-        """Fix the number of points of ``Symmetric()``."""
-        return self.group.at(int(x.shape[-2])) if x.dim() > 2 else self.group
-
     def mean(self, g: Tree, weights: Tensor, x: Tensor) -> Tensor:
         """The average of ``act(g_k, x)`` with weights (K, B): matrices and shifts are averaged first."""
-        matrix, shift = self.group.matrix(g), self.group.shift(g)
+        matrix, shift = matrix_of(self.group, g, x), self.group.shift(g)
         w = weights.to(matrix.dtype)
         moved = move_last((w[..., None, None] * matrix).sum(0), x)
         if shift is not None:
@@ -217,7 +225,7 @@ class Pseudovectors(MatrixAction):
 
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
         """det(A) / |det(A)| times A x."""
-        matrix = self.group.matrix(g)
+        matrix = matrix_of(self.group, g, x)
         sign = torch.linalg.det(matrix.detach()).sgn()
         return move_last(matrix * sign[..., None, None].to(matrix.dtype), x)
 
@@ -247,7 +255,7 @@ class Tensors(MatrixAction):
 
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
         """Apply the matrix to each of the last axes in turn."""
-        matrix = self.group.matrix(g)
+        matrix = matrix_of(self.group, g, x)
         moved = x
         for axis in range(-self.order, 0):
             moved = move_last(matrix, moved.movedim(axis, -1)).movedim(-1, axis)
@@ -351,9 +359,10 @@ class Regular(Action):
 
     def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
         """Gather along the last axis."""
-        if at is not None:
-            g = at.spread(g, x)
-        elements = self.group.elements(device=x.device)  # type: ignore[attr-defined]
+        g = self.per_row(g, x, at)
+        leaf = first(g)
+        dtype = leaf.dtype if leaf.is_floating_point() or leaf.is_complex() else None
+        elements = self.group.elements(dtype=dtype, device=x.device)  # type: ignore[attr-defined]
         batch = self.group.index(g).dim()  # type: ignore[attr-defined]
         back = _unsqueeze_elements(self.group, self.group.inverse(g), batch)
         where = self.group.index(self.group.compose(back, elements))  # type: ignore[attr-defined]

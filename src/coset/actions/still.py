@@ -58,8 +58,8 @@ class Ignore(Action):
         return x
 
     def layout(self, x: Tree) -> Layout:
-        """Nothing is known."""
-        return Layout(samples=0)
+        """The first axis of a tensor may run over samples; of anything else nothing is known."""
+        return Layout(samples=int(x.shape[0]) if getattr(x, "ndim", 0) else 0)
 
     def check(self, x: Tree, name: str = "input") -> None:
         """Anything goes."""

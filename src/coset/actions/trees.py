@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import InputError, SignatureError, describe, explain
 from ..groups.base import Group
 from ..groups.maps import Homomorphism
-from ..tree import Tree, children, is_container, leaves, rebuild, tree_map
+from ..tree import Tree, children, first, is_container, leaves, rebuild, tree_map
 from .base import Action
 from .indices import BatchIndex, PointMask
 from .layout import Layout
@@ -253,7 +253,10 @@ class Pullback(Action):
 
     def act(self, g: Tree, x: Tree, at: Layout | None = None) -> Tree:
         """Move by the image of g."""
-        return self.action.act(self.homomorphism(g), x, at)
+        exact = first(g)
+        dtypes = [leaf.dtype for leaf in leaves(x) if leaf.is_floating_point()]
+        integral = not (exact.is_floating_point() or exact.is_complex())
+        return self.action.act(self.homomorphism(g, dtype=dtypes[0] if integral and dtypes else None), x, at)
 
     def layout(self, x: Tree) -> Layout:
         """As the action that is pulled back."""

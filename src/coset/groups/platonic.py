@@ -23,11 +23,12 @@ class _Platonic(Listed):
         self.full = bool(full)
         self.reflects = self.full
         self.ambient = Orthogonal(3)
+        turns = polyhedral(self.rotation_order)
+        self._listing = torch.cat([turns, 0.0 - turns]) if self.full else turns
 
     def listing(self) -> Tensor:
         """All elements in full precision, the identity first."""
-        turns = polyhedral(self.rotation_order)
-        return torch.cat([turns, 0.0 - turns]) if self.full else turns
+        return self._listing
 
     def parameters(self) -> tuple[bool, ...]:
         """The constructor arguments."""
