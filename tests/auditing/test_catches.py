@@ -97,7 +97,9 @@ def test_small_errors_of_an_action_are_caught_too(dtype):
     assert not report.passed(1.0)
 
 
-@pytest.mark.parametrize("group", [groups.Lorentz(4), groups.GeneralLinear(3), groups.Affine(2), groups.SpecialLinear(2), groups.Scaling(2)], ids=repr)
+@pytest.mark.parametrize(
+    "group", [groups.Lorentz(4), groups.GeneralLinear(3), groups.Affine(2), groups.SpecialLinear(2), groups.Scaling(2)], ids=repr
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_right_actions_of_non_compact_groups_are_not_accused(group, dtype):
     x = torch.randn(6, 4, group.dim, dtype=dtype)
@@ -127,7 +129,15 @@ def test_one_wrong_bias_is_caught():
     with pytest.raises(AssertionError) as caught:
         assert_equivariant(model, signature, x, bound=1e-4)
     text = str(caught.value)
-    for piece in ("Net is not equivariant under Orthogonal(3) within 1.0e-04", "error:", "worst:", "element [[", "floor:", "rotation:", "reflection:"):
+    for piece in (
+        "Net is not equivariant under Orthogonal(3) within 1.0e-04",
+        "error:",
+        "worst:",
+        "element [[",
+        "floor:",
+        "rotation:",
+        "reflection:",
+    ):
         assert piece in text
 
 

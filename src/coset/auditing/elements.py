@@ -49,7 +49,7 @@ def sizes(group: Group, g: Tree) -> tuple[Tensor, str]:
     Returns:
         A tensor of the elements' batch shape, in float64, and the unit.
     """
-    if group.dim in (2, 3) and not group.translates and not group.permutes and (group.compact or group.orthogonal):
+    if group.dim in (2, 3) and not group.complex and not group.translates and not group.permutes and (group.compact or group.orthogonal):
         try:
             return torch.rad2deg(_angle(group.matrix(g).detach().to(torch.float64))), "rotation angle in degrees"
         except GroupError:

@@ -13,9 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ..actions.base import Action
+from ..actions.indices import Edges
+from ..actions.layout import Layout
 from ..actions.signature import Signature
-from ..actions.trees import call
-from ..tree import Tree, leaves, tree_map
+from ..actions.trees import call, visit
+from ..errors import InputError, describe, explain
+from ..tree import Tree, is_container, tree_map
+from .norms import named_leaves
 
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -117,7 +121,7 @@ class Runner:
                 raise
             self.gradients = True
             output = self(inputs)
-        self.target.check(output, "output")
+        check_output(self.target, output, self.source.layout(inputs))
         return output
 
     def differentiable(self, inputs: Tree, seed: int = 0) -> Tree:
@@ -125,6 +129,28 @@ class Runner:
         seed_all(seed)
         with torch.enable_grad():
             return call(self.model, self.source, inputs)
+
+
+def check_output(target: Action, output: Tree, at: Layout) -> None:
+    """Raise when the target does not describe what the model returned, or when samples are missing in it.
+
+    Raises:
+        InputError: when an output has another shape or number of samples than declared.
+        SignatureError: when outputs lack an action.
+    """
+    if list(target.items()) == [None] and is_container(output):
+        visit(target, output, lambda leaf, value, path: leaf.check(value, path), "output")
+    else:
+        target.check(output, "output")
+    for name, leaf, value in named_leaves(target, output, "output"):
+        if at.batch is None and not isinstance(leaf, Edges) and value.shape[:1] != (at.samples,):
+            raise InputError(
+                explain(
+                    f"{name} is {describe(value)} for {at.samples} inputs",
+                    f"a first axis of length {at.samples}",
+                    "return one entry per input, or declare the output Ignore",
+                )
+            )
 
 
 def observations(model: Callable[..., Any]) -> list[str]:
@@ -148,8 +174,3 @@ def observations(model: Callable[..., Any]) -> list[str]:
     if any(p.training for p in parts):
         said.append("the model was in training mode; it was audited in evaluation mode and its modes were put back")
     return said
-
-
-def has_noise(a: Tree, b: Tree) -> bool:
-    """True when two trees of outputs differ anywhere."""
-    return any(not torch.equal(u, v) for u, v in zip(leaves(a), leaves(b), strict=True))

@@ -108,7 +108,7 @@ def worst(runner: Runner, batch: Batch, found: Sweep, generator: torch.Generator
     y = runner(x)
     limit = None if batch.group.compact else found.sizes.max()
     state = Climb(runner, batch.group, x, at, y, found.scales, limit)
-    dtype = next((t.dtype for t in leaves(g) if t.is_floating_point()), torch.get_default_dtype())
+    dtype = next((t.dtype.to_real() for t in leaves(g) if t.is_floating_point() or t.is_complex()), torch.get_default_dtype())
     height, g, word = climb(state, g, dtype, generator)
     row = int(height.argmax())
     if not float(height[row]) > random:
