@@ -17,7 +17,7 @@ from ..tree import Tree, leaves, tree_map
 from .elements import draw, order_of, sizes
 from .norms import act_on, difference, named_leaves, root_mean, squares
 
-EXHAUSTIVE = 256
+EXHAUSTIVE = 64
 
 
 @dataclass(frozen=True)
