@@ -37,7 +37,7 @@ def draw(group: Group, inputs: int, samples: int, generator: torch.Generator, li
     dtype = like.dtype if like.is_floating_point() or like.is_complex() else torch.get_default_dtype()
     order = order_of(group)
     if order is not None and order <= samples:
-        every = group.elements(dtype=dtype, device=like.device)  # type: ignore[attr-defined]
+        every = group.elements(dtype=dtype, device=like.device)
         return Draw(tree_map(lambda e: e[None].expand(inputs, *e.shape).contiguous(), every), order, True)
     random = group.sample(inputs, samples, generator=generator, dtype=dtype, device=generator.device)
     return Draw(tree_map(lambda e: e.to(like.device), random), samples, False)
@@ -63,7 +63,7 @@ def sizes(group: Group, g: Tree) -> tuple[Tensor, str]:
 
 def order_of(group: Group) -> int | None:
     """The number of elements of a finite group, else None."""
-    return group.order if group.finite else None  # type: ignore[attr-defined]
+    return group.order if group.finite else None
 
 
 def _angle(matrix: Tensor) -> Tensor:

@@ -121,6 +121,6 @@ def _pictures(group: Group, g: Tree) -> list[Tensor]:
     if permutation is not None:
         found.append(torch.nn.functional.one_hot(permutation, permutation.shape[-1]).to(torch.float64))
     if not found and group.finite:
-        place = group.index(g)  # type: ignore[attr-defined]
-        found.append(torch.nn.functional.one_hot(place, group.order).to(torch.float64))  # type: ignore[attr-defined]
+        place = group.index(g)
+        found.append(torch.nn.functional.one_hot(place, group.order).to(torch.float64))
     return [p if p.is_complex() else p.to(torch.float64) for p in found]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .report import element_text
 from .svg import bars, histogram, points
-from .text import number
+from .text import number, worst_how
 
 if TYPE_CHECKING:
     from .report import Report
@@ -36,7 +36,8 @@ code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-si
 .tile span { color: var(--soft); font-size: .85rem; display: block; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: .8rem 2rem; align-items: start; }
 .pair > div:empty { display: none; }
-figure { margin: 0; overflow: hidden; }
+figure { margin: 0; overflow-x: auto; }
+.wide .plot { min-width: 42rem; }
 figcaption { color: var(--soft); font-size: .88rem; padding: 0 .3rem .4rem; }
 .plot { width: 100%; height: auto; display: block; }
 .plot text { fill: var(--soft); font-size: 12px; font-family: inherit; }
@@ -100,7 +101,7 @@ def _tiles(report: Report) -> str:
     tiles = [
         ("error", number(report.error), stderr),
         ("floor", number(report.floor), "the action alone: round trip and composition"),
-        ("worst", number(report.worst.error), f"{report.worst_found_by}; random search {number(report.worst_random)}"),
+        ("worst", number(report.worst.error), worst_how(report)),
         ("Lie derivative", number(report.lie), report.lie_how),
     ]
     if report.noise is not None:
@@ -121,7 +122,7 @@ def _plots(report: Report, bound: float | None) -> str:
         '<h2>Errors</h2><div class="pair">'
         f"<figure><figcaption>Error against the {against} of the group element; the line is the running median.</figcaption>"
         f"{points(report.sizes, report.errors, report.size_unit, report.floor, limit)}</figure>"
-        f"<figure><figcaption>Distribution of the errors over inputs and elements; zeros are counted at the far left.</figcaption>"
+        f"<figure><figcaption>Distribution of the errors over inputs and elements; zeros are counted at the left end.</figcaption>"
         f"{histogram(report.errors, report.floor, limit)}</figure></div>"
     )
 
@@ -166,16 +167,16 @@ def _growth(report: Report) -> str:
     if not report.layers:
         return f'<h2>Layers</h2><p class="soft">{escape(report.layers_how)}</p>' if report.layers_how else ""
     plot = bars([x.name for x in report.layers], [x.change for x in report.layers], [x.error for x in report.layers])
-    lines = [
-        (x.name, x.kind, "×".join(map(str, x.shape)), number(x.change), number(x.error), x.action.split(":")[0]) for x in report.layers
-    ]
     caption = (
         "How much each layer's output changes between x and gx. An equivariant layer changes as much as its features turn: "
         "this is growth of sensitivity, not error."
     )
-    return f"<h2>Layers</h2><figure><figcaption>{caption} {escape(report.layers_how)}</figcaption>{plot}</figure>" + _table(
-        "Layers in numbers", ("layer", "class", "output", "change", "error", "under the action of"), lines
-    )
+    drawn = f'<figure class="wide"><figcaption>{caption} {escape(report.layers_how)}</figcaption>{plot}</figure>'
+    header = ("layer", "class", "output", "change", "error", "under the action of")
+    lines = [
+        (x.name, x.kind, "×".join(map(str, x.shape)), number(x.change), number(x.error), x.action.split(":")[0]) for x in report.layers
+    ]
+    return f"<h2>Layers</h2>{drawn}{_table('Layers in numbers', header, lines)}"
 
 
 def _notes(report: Report) -> str:

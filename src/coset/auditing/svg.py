@@ -42,14 +42,17 @@ class LogAxis:
     """Maps positive numbers to a range of the page, decade by decade.
 
     Args:
-        values: what has to fit; numbers below 1e-17 count as 1e-17.
+        values: what has to fit; numbers below 1e-17 count as 1e-17, and zeros lie a decade below the rest.
         start: page coordinate of the lowest decade.
         stop: page coordinate of the highest decade.
     """
 
     def __init__(self, values: Sequence[float], start: float, stop: float):
-        logs = [math.log10(max(v, LOWEST)) for v in values if math.isfinite(v)] or [0.0]
+        finite = [v for v in values if math.isfinite(v)]
+        logs = [math.log10(max(v, LOWEST)) for v in finite if v > 0] or [0.0]
         self.low, self.high = math.floor(min(logs)), math.ceil(max(logs))
+        if any(v <= 0 for v in finite):  # a decade below everything else is kept for zeros
+            self.low -= 1
         if self.high == self.low:
             self.high += 1
         self.start, self.stop = start, stop

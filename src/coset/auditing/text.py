@@ -32,7 +32,7 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
         (
             "worst",
             number(report.worst.error),
-            f"input {report.worst_input}, {report.worst_found_by}; random search {number(report.worst_random)}",
+            f"input {report.worst_input}, {worst_how(report)}",
         ),
         ("worst element", "", element_text(report.worst.element)),
         ("Lie derivative", number(report.lie), report.lie_how),
@@ -44,6 +44,12 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
     if len(report.outputs) > 1:
         found += [(f"  {name}", _with(v, v.stderr), "output") for name, v in report.outputs.items()]
     return found
+
+
+def worst_how(report: Report) -> str:
+    """How the worst element was found, beside what random search alone found where that is less."""
+    less = report.worst_random < report.worst.error
+    return f"{report.worst_found_by}; random search {number(report.worst_random)}" if less else report.worst_found_by
 
 
 def _with(value: float, stderr: float | None) -> str:
@@ -90,6 +96,6 @@ def render(report: Report) -> str:
     """The table as plain text."""
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=WIDTH, no_color=True, highlight=False)
-    console.print(table(report))
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+    buffer = io.StringIO()
+    Console(file=buffer, width=WIDTH, no_color=True, highlight=False).print(table(report))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
