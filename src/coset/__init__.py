@@ -2,10 +2,27 @@
 
 from . import actions, frames, groups
 from .actions.signature import Signature
+from .auditing import Report, assert_equivariant, audit, frame_gap
+from .cite import cite
 from .errors import CosetError
 from .measure import Measure
 from .symmetrized import Stats, Symmetrized, symmetrize
 
 __version__ = "0.1.0"
 
-__all__ = ["CosetError", "Measure", "Signature", "Stats", "Symmetrized", "actions", "frames", "groups", "symmetrize"]
+__all__ = [
+    "CosetError",
+    "Measure",
+    "Report",
+    "Signature",
+    "Stats",
+    "Symmetrized",
+    "actions",
+    "assert_equivariant",
+    "audit",
+    "cite",
+    "frame_gap",
+    "frames",
+    "groups",
+    "symmetrize",
+]

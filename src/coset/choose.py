@@ -24,17 +24,22 @@ def choose(signature: Signature) -> tuple[Frame, str]:
     moved = [leaf for leaf in signature.source.items().values() if leaf.moves]
     rows = any(len(getattr(leaf, "axes", ())) == 1 for leaf in moved) and not any(len(getattr(leaf, "axes", ())) > 1 for leaf in moved)
     if group.orthogonal and not group.permutes and any(leaf.polar for leaf in moved):
-        return Minimal(), "the cheapest exact frame: one model call; points are taken as ordered, give colours= if the model treats them as a set"
+        return (
+            Minimal(),
+            "the cheapest exact frame: one model call; points are taken as ordered, give colours= if the model treats them as a set",
+        )
     if group.permutes and group.dim is None and not group.translates and rows:
         return Sort(), "the cheapest exact frame: one model call on sorted rows"
     if group.translates and not group.orthogonal and not group.lie_dimension > (group.dim or 0) and any(leaf.affine for leaf in moved):
         return Center(), "the cheapest exact frame: one model call on centred points"
-    if group.finite and group.order <= LARGEST:  # type: ignore[attr-defined]
-        return Full(), f"the exact average over all {group.order} elements; no cheaper exact frame is known for these inputs"  # type: ignore[attr-defined]
+    if group.finite and group.order <= LARGEST:
+        return Full(), f"the exact average over all {group.order} elements; no cheaper exact frame is known for these inputs"
     raise FrameError(
         explain(
             f"{signature} without a frame",
             "a group and inputs for which an exact frame is known",
-            "choose one: frames.Haar(samples) or frames.Quadrature(degree) for compact groups, frames.Given(elements), frames.Chain(…) for products, or symmetrize under a finite subgroup",
+            "choose one: frames.Haar(samples) or frames.Quadrature(degree) for compact groups, frames.Chain(…) for products, "
+            "frames.Given(elements), or a finite subgroup; for points that are also permuted, symmetrize twice: inside under Symmetric() "
+            "with frames.Sort(), outside under the Euclidean group with frames.Minimal(colours=frames.UNCOLOURED)",
         )
     )

@@ -11,8 +11,9 @@ from .actions.base import Action
 from .actions.layout import Layout
 from .actions.trees import flatten
 from .errors import InputError, describe, explain
-from .measure import Measure, gather_points, weigh
-from .tree import Tree, tree_map
+from .measure import Measure, weigh
+from .transport import gather_points, per_row, rows_of
+from .tree import Tree
 
 ALLOWED = 20.0
 """Multiples of the frame's tolerance by which canonical inputs of one coset may differ."""
@@ -42,7 +43,8 @@ def refine(measure: Measure, source: Action, inputs: Tree, at: Layout) -> Measur
                 explain(
                     f"input {key!r}, {describe(x)}, which the infinite stabilizer of the points moves in samples {numbers}",
                     "inputs that the points' symmetry leaves alone, or vectors that fix a frame",
-                    "give the frame a vector to look at (for instance an eigenvector of the tensor), or use frames.Quadrature(degree) or frames.Haar(samples)",
+                    "give the frame a vector to look at (for instance an eigenvector of the tensor), or use frames.Quadrature(degree) "
+                    "or frames.Haar(samples)",
                 )
             )
         split = split or bool(broken.any())
@@ -52,10 +54,8 @@ def refine(measure: Measure, source: Action, inputs: Tree, at: Layout) -> Measur
 def _broken(measure: Measure, action: Action, x: Tensor, at: Layout) -> Tensor:
     """(B,) True where the elements of a coset give different canonical forms."""
     back = measure.group.inverse(measure.elements)
-    per_row = at.is_per_row(x)
-    g = tree_map(lambda leaf: leaf.index_select(1, at.batch), back) if per_row else back
-    weights = measure.weights.index_select(1, at.batch) if per_row else measure.weights  # type: ignore[arg-type]
-    forms = action.act(g, x.detach().unsqueeze(0).expand(measure.weights.shape[0], *x.shape))
+    weights = per_row(measure.weights, at, x)
+    forms = action.act(rows_of(back, at, x), x.detach().unsqueeze(0).expand(measure.weights.shape[0], *x.shape))
     if measure.permutations is not None and action.per_point is not False and at.is_per_point(x, action.event):
         forms = gather_points(measure.permutations, forms)
     forms = forms.reshape(measure.cosets, measure.size, *forms.shape[1:])
@@ -65,7 +65,7 @@ def _broken(measure: Measure, action: Action, x: Tensor, at: Layout) -> Tensor:
     apart = (forms - mean.unsqueeze(1)).abs().flatten(3).amax(-1) if forms.dim() > 3 else (forms - mean.unsqueeze(1)).abs()
     apart = (apart * (share > 0)).amax((0, 1))
     size = x.detach().abs().flatten(1).amax(1)
-    if per_row:
+    if at.is_per_row(x):
         zero = apart.new_zeros(at.samples)
         apart, size = zero.index_reduce(0, at.batch, apart, "amax"), zero.index_reduce(0, at.batch, size.to(zero.dtype), "amax")  # type: ignore[arg-type]
     noise = 100 * torch.finfo(x.dtype).eps

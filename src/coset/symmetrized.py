@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,9 +16,10 @@ from .actions.trees import Dict, Pullback, Tuple, call, visit
 from .choose import choose
 from .errors import FrameError, InputError, SignatureError, explain
 from .frames.base import Frame, traced
-from .measure import Measure, canonicalize, collect
+from .measure import Measure
 from .refine import refine
-from .tree import Tree, first, is_container, rebuild, children
+from .transport import canonicalize, carry, integrate, shape_classes
+from .tree import Tree, children, first, is_container, leaves, rebuild
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,14 @@ class Symmetrized(nn.Module):
         tensor([[True]])
     """
 
-    def __init__(self, model: Callable[..., Any], signature: Signature, frame: Frame, *, chunk: int | None = None, reason: str = "as asked"):
+    def __init__(
+        self, model: Callable[..., Any], signature: Signature, frame: Frame, *, chunk: int | None = None, reason: str = "as asked"
+    ):
         super().__init__()
         if not isinstance(signature, Signature):
-            raise SignatureError(explain(f"{signature!r} as signature", "source >> target", "write for instance actions.Points(G) >> actions.Trivial(G)"))
+            raise SignatureError(
+                explain(f"{signature!r} as signature", "source >> target", "write for instance actions.Points(G) >> actions.Trivial(G)")
+            )
         if not callable(model):
             raise SignatureError(explain(f"{model!r} as model", "a callable", "pass a torch module or a function"))
         if not isinstance(frame, Frame):
@@ -98,13 +103,17 @@ class Symmetrized(nn.Module):
         if not traced(inputs):
             measure = refine(measure, source, inputs, at)
         rows = self._rows(measure, inputs)
-        canonical = canonicalize(measure, source, inputs, at, rows)
-        outputs = self._evaluate(canonical, int(rows.shape[0]))
-        _check_outputs(target, outputs)
-        mean, spread = collect(measure, target, outputs, at, rows)
+        carried = None
+        for part in shape_classes(measure, source, inputs, rows):
+            canonical = canonicalize(measure, source, inputs, at, part)
+            outputs = self._evaluate(canonical, part.shape[0])
+            _check_outputs(target, outputs)
+            more = carry(measure, target, outputs, at, part, source.layout(canonical))
+            carried = more if carried is None else _sum(target, carried, more)
+        mean, spread = integrate(measure, target, carried, at)
         if not return_stats:
             return mean
-        residual = _residual(measure, target, outputs, at, rows)
+        residual = _residual(measure, target, carried, mean, at)
         return mean, Stats(spread, int(rows.shape[0]), measure.order, measure.cosets, residual)
 
     def _rows(self, measure: Measure, inputs: Tree) -> Tensor:
@@ -120,19 +129,21 @@ class Symmetrized(nn.Module):
             return call(self.model, source, canonical)
         if self.training and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.modules()):
             raise InputError(
-                explain(f"chunk={self.chunk} while training a model with BatchNorm", "statistics over the whole batch", "call eval(), set chunk=None, or use GroupNorm or LayerNorm")
+                explain(
+                    f"chunk={self.chunk} while training a model with BatchNorm",
+                    "statistics over the whole batch",
+                    "call eval(), set chunk=None, or use GroupNorm or LayerNorm",
+                )
             )
         at = source.layout(canonical)
-        pieces = [
-            call(self.model, source, source.take(canonical, torch.arange(start, min(start + self.chunk, count), device=first(canonical).device), at))
-            for start in range(0, count, self.chunk)
-        ]
+        every = torch.arange(count, device=first(canonical).device)
+        pieces = [call(self.model, source, source.take(canonical, part, at)) for part in every.split(self.chunk)]
         return _concatenate(pieces)
 
     def __repr__(self) -> str:
         return (
-            f"Symmetrized(\n  model: {type(self.model).__name__}\n  signature: {self.signature!r}\n  frame: {self.frame!r} ({self.reason})\n"
-            f"  exact: {self.frame.exact}, static: {self.frame.static}\n)"
+            f"Symmetrized(\n  model: {type(self.model).__name__}\n  signature: {self.signature!r}\n"
+            f"  frame: {self.frame!r} ({self.reason})\n  exact: {self.frame.exact}, static: {self.frame.static}\n)"
         )
 
 
@@ -161,7 +172,9 @@ def symmetrize(model: Callable[..., Any], signature: Signature, frame: Frame | N
         True
     """
     if not isinstance(signature, Signature):
-        raise SignatureError(explain(f"{signature!r} as signature", "source >> target", "write for instance actions.Points(G) >> actions.Trivial(G)"))
+        raise SignatureError(
+            explain(f"{signature!r} as signature", "source >> target", "write for instance actions.Points(G) >> actions.Trivial(G)")
+        )
     reason = "as asked"
     if frame is None:
         frame, reason = choose(signature)
@@ -173,14 +186,26 @@ def arrange(source: Action, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tr
     kind = source.action if isinstance(source, Pullback) else source
     if isinstance(kind, Dict):
         if args:
-            raise SignatureError(explain(f"{len(args)} positional arguments", f"the keywords {list(kind.entries)}", "call the model by keyword, or declare a Tuple source"))
+            raise SignatureError(
+                explain(
+                    f"{len(args)} positional arguments",
+                    f"the keywords {list(kind.entries)}",
+                    "call the model by keyword, or declare a Tuple source",
+                )
+            )
         return kwargs
     if kwargs:
-        raise SignatureError(explain(f"keyword arguments {list(kwargs)}", f"positional arguments for {kind}", "declare a Dict source to call by keyword"))
+        raise SignatureError(
+            explain(f"keyword arguments {list(kwargs)}", f"positional arguments for {kind}", "declare a Dict source to call by keyword")
+        )
     if isinstance(kind, Tuple):
         return args
     if len(args) != 1:
-        raise SignatureError(explain(f"{len(args)} arguments for the source {kind}", "one argument", "declare actions.Tuple(…) or actions.Dict(…) for several"))
+        raise SignatureError(
+            explain(
+                f"{len(args)} arguments for the source {kind}", "one argument", "declare actions.Tuple(…) or actions.Dict(…) for several"
+            )
+        )
     return args[0]
 
 
@@ -205,22 +230,30 @@ def _concatenate(pieces: list[Any]) -> Any:
     return rebuild(head, {key: _concatenate([children(piece)[key] for piece in pieces]) for key in children(head)})
 
 
-def _residual(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Tensor) -> float | None:
-    """The largest relative distance between averages over the sub-rules of a quadrature."""
+def _sum(target: Action, one: Tree, other: Tree) -> Tree:
+    """Add what different pairs contributed; data that is not averaged comes from the first."""
+    values: list[Any] = []
+    visit(target, other, lambda action, y, name: values.append(y), "output")
+    numbers = iter(values)
+
+    def add(action: Action, y: Any, name: str) -> Any:
+        more = next(numbers)
+        return y + more if isinstance(y, Tensor) and action.averaged else y
+
+    return visit(target, one, add, "output")
+
+
+def _residual(measure: Measure, target: Action, carried: Tree, mean: Tree, at: Layout) -> float | None:
+    """The largest relative distance between averages over the sub-rules of a quadrature and the average."""
     if measure.nested is None:
         return None
     labels = measure.nested.to(measure.weights.device)
-    averages = []
+    worst = 0.0
     for label in range(int(labels.max()) + 1):
         weights = measure.weights * (labels == label).to(measure.weights.dtype)[:, None]
-        part = Measure(measure.group, measure.elements, weights / weights.sum(0), measure.order, measure.cosets)
-        averages.append(collect(part, target, outputs, at, rows)[0])
-    whole = collect(measure, target, outputs, at, rows)[0]
-    from .tree import leaves
-
-    worst = 0.0
-    for index, value in enumerate(leaves(whole)):
-        parts = torch.stack([list(leaves(average))[index] for average in averages])
-        scale = value.detach().abs().square().mean().sqrt().clamp_min(torch.finfo(value.dtype).tiny)
-        worst = max(worst, float((parts - value).detach().abs().square().flatten(1).mean(1).sqrt().max() / scale))
+        part, _ = integrate(replace(measure, weights=weights / weights.sum(0)), target, carried, at)
+        for value, other in zip(leaves(mean), leaves(part), strict=True):
+            if value.is_floating_point() or value.is_complex():
+                scale = value.detach().abs().square().mean().sqrt().clamp_min(torch.finfo(value.dtype).tiny)
+                worst = max(worst, float((other - value).detach().abs().square().mean().sqrt() / scale))
     return worst

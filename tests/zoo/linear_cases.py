@@ -46,7 +46,13 @@ def molecules(ragged: bool) -> Callable[[torch.Generator, torch.dtype], dict[str
             batch = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 3, 3])
             pos = torch.randn(10, 3, generator=generator, dtype=dtype)
             edges = torch.tensor([[0, 1, 3, 6, 9], [1, 2, 4, 7, 8]])
-            return {"pos": pos, "v": torch.randn(10, 3, generator=generator, dtype=dtype), "z": torch.arange(10) % 3, "edges": edges, "batch": batch}
+            return {
+                "pos": pos,
+                "v": torch.randn(10, 3, generator=generator, dtype=dtype),
+                "z": torch.arange(10) % 3,
+                "edges": edges,
+                "batch": batch,
+            }
         mask = torch.arange(5)[None] < torch.tensor([5, 3, 1, 4])[:, None]
         pos = torch.randn(BATCH, 5, 3, generator=generator, dtype=dtype) * mask[..., None]
         return {"pos": pos, "z": torch.randint(4, (BATCH, 5), generator=generator), "mask": mask}
@@ -55,7 +61,11 @@ def molecules(ragged: bool) -> Callable[[torch.Generator, torch.dtype], dict[str
 
 
 RAGGED = actions.Dict(
-    pos=actions.Points(E3, batch="batch"), v=actions.Vectors(E3), z=actions.Trivial(E3), edges=actions.Edges(E3), batch=actions.BatchIndex(E3)
+    pos=actions.Points(E3, batch="batch"),
+    v=actions.Vectors(E3),
+    z=actions.Trivial(E3),
+    edges=actions.Edges(E3),
+    batch=actions.BatchIndex(E3),
 )
 PADDED = actions.Dict(pos=actions.Points(SE3, mask="mask"), z=actions.Trivial(SE3), mask=actions.PointMask(SE3))
 
@@ -83,10 +93,10 @@ LINEAR_PART = groups.linear_part(E3)
 NO_COMPILE = {"skips": {"compile": "ragged bookkeeping depends on data", "vmap": "a ragged batch has no batch axis"}}
 NO_VMAP = {"skips": {"vmap": "siblings share one batch axis only outside vmap"}}
 EDGE = {
-    "skips": {
-        law: "an edge list has no batch axis and is moved by one permutation"
-        for law in ("compose", "inverse", "loop", "broadcast", "take", "vmap", "compile", "linear")
-    }
+    "skips": dict.fromkeys(
+        ("compose", "inverse", "loop", "broadcast", "take", "vmap", "compile", "linear"),
+        "an edge list has no batch axis and is moved by one permutation",
+    )
 }
 
 LINEAR: dict[type, list[ActionCase]] = {
@@ -159,31 +169,66 @@ LINEAR: dict[type, list[ActionCase]] = {
         case(actions.Matrix(groups.Cyclic(2), sign_of), noise(1)),
     ],
     actions.Edges: [
-        ActionCase(actions.Edges(groups.Orthogonal(3)), lambda generator, dtype: torch.randint(4, (2, 4), generator=generator), "Edges(O(3))", skips=EDGE["skips"]),
-        ActionCase(actions.Edges(groups.Cyclic(3)), lambda generator, dtype: torch.randint(6, (2, 9), generator=generator), "Edges(C3)", skips=EDGE["skips"]),
-        ActionCase(actions.Edges(groups.Euclidean(2)), lambda generator, dtype: torch.randint(5, (2, 4), generator=generator), "Edges(E(2))", skips=EDGE["skips"]),
+        ActionCase(
+            actions.Edges(groups.Orthogonal(3)),
+            lambda generator, dtype: torch.randint(4, (2, 4), generator=generator),
+            "Edges(O(3))",
+            skips=EDGE["skips"],
+        ),
+        ActionCase(
+            actions.Edges(groups.Cyclic(3)),
+            lambda generator, dtype: torch.randint(6, (2, 9), generator=generator),
+            "Edges(C3)",
+            skips=EDGE["skips"],
+        ),
+        ActionCase(
+            actions.Edges(groups.Euclidean(2)),
+            lambda generator, dtype: torch.randint(5, (2, 4), generator=generator),
+            "Edges(E(2))",
+            skips=EDGE["skips"],
+        ),
     ],
     actions.BatchIndex: [
-        ActionCase(actions.BatchIndex(group), lambda generator, dtype: torch.tensor([0, 0, 1, 2, 2, 3]), f"BatchIndex({group})", skips=NO_COMPILE["skips"])
+        ActionCase(
+            actions.BatchIndex(group),
+            lambda generator, dtype: torch.tensor([0, 0, 1, 2, 2, 3]),
+            f"BatchIndex({group})",
+            skips=NO_COMPILE["skips"],
+        )
         for group in (O3, E3, C4)
     ],
     actions.PointMask: [
-        ActionCase(actions.PointMask(group), lambda generator, dtype: torch.rand(BATCH, 5, generator=generator) > 0.4, f"PointMask({group})") for group in (O3, SE3, SxE3)
+        ActionCase(
+            actions.PointMask(group), lambda generator, dtype: torch.rand(BATCH, 5, generator=generator) > 0.4, f"PointMask({group})"
+        )
+        for group in (O3, SE3, SxE3)
     ],
     actions.Dict: [
         case(RAGGED, molecules(ragged=True), "ragged", tol_scale=4.0, **NO_COMPILE),
         case(PADDED, molecules(ragged=False), "padded", tol_scale=4.0, **NO_VMAP),
         case(
             actions.Dict(image=actions.Image(C4), marks=actions.Keypoints(C4, size="image")),
-            lambda generator, dtype: {"image": torch.randn(BATCH, 3, 6, 6, generator=generator, dtype=dtype), "marks": 5 * torch.rand(BATCH, 4, 2, generator=generator, dtype=dtype)},
+            lambda generator, dtype: {
+                "image": torch.randn(BATCH, 3, 6, 6, generator=generator, dtype=dtype),
+                "marks": 5 * torch.rand(BATCH, 4, 2, generator=generator, dtype=dtype),
+            },
             "image and keypoints",
             tol_scale=4.0,
             **NO_VMAP,
         ),
     ],
     actions.Tuple: [
-        case(actions.Tuple(actions.Points(E3), actions.Trivial(E3)), lambda generator, dtype: (noise(4, 3)(generator, dtype), noise(4)(generator, dtype)), tol_scale=4.0, **NO_VMAP),
-        case(actions.Tuple(actions.Vectors(C4), actions.Regular(C4)), lambda generator, dtype: (noise(2)(generator, dtype), noise(4)(generator, dtype)), **NO_VMAP),
+        case(
+            actions.Tuple(actions.Points(E3), actions.Trivial(E3)),
+            lambda generator, dtype: (noise(4, 3)(generator, dtype), noise(4)(generator, dtype)),
+            tol_scale=4.0,
+            **NO_VMAP,
+        ),
+        case(
+            actions.Tuple(actions.Vectors(C4), actions.Regular(C4)),
+            lambda generator, dtype: (noise(2)(generator, dtype), noise(4)(generator, dtype)),
+            **NO_VMAP,
+        ),
         case(
             actions.Tuple(actions.Dict(a=actions.Tensors(O3, 2)), actions.Pseudovectors(O3)),
             lambda generator, dtype: ({"a": noise(3, 3)(generator, dtype)}, noise(3)(generator, dtype)),

@@ -64,7 +64,7 @@ class Action(abc.ABC):
 
     def layout(self, x: Tree) -> Layout:
         """What this data tells about samples and points."""
-        return Layout(samples=int(x.shape[0]))
+        return Layout(samples=x.shape[0])
 
     def take(self, x: Tree, samples: Tensor, at: Layout | None = None) -> Tree:
         """Pick and repeat samples along the batch axis.
@@ -82,7 +82,9 @@ class Action(abc.ABC):
             raise InputError(explain(f"{name} is {describe(x)}", f"a tensor for {self}", "pass a torch tensor, or declare another action"))
         if x.dim() < 1 + self.event:
             raise InputError(
-                explain(f"{name} is {describe(x)}", f"at least {1 + self.event} axes (one batch axis first) for {self}", "add the batch axis")
+                explain(
+                    f"{name} is {describe(x)}", f"at least {1 + self.event} axes (one batch axis first) for {self}", "add the batch axis"
+                )
             )
 
     def check_finite(self, x: Tree, name: str = "input") -> None:
@@ -90,12 +92,20 @@ class Action(abc.ABC):
         if self.moves and isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex()) and not all_finite(x):
             bad = torch.nonzero(~torch.isfinite(x).reshape(x.shape[0], -1).all(-1)).flatten().tolist()
             raise InputError(
-                explain(f"{name} is {describe(x)} with NaN or infinite entries in rows {bad[:5]}", "finite numbers", "remove or repair these rows")
+                explain(
+                    f"{name} is {describe(x)} with NaN or infinite entries in rows {bad[:5]}",
+                    "finite numbers",
+                    "remove or repair these rows",
+                )
             )
 
     def resolve(self, x: Tree) -> Group:
         """The group with free sizes (``Symmetric()``) fixed to those of ``x``."""
         return self.group
+
+    def shape_labels(self, g: Tree, x: Tree) -> Tensor | None:
+        """Booleans of the batch shape of g that tell apart elements which give results of two shapes; None when all agree."""
+        return None
 
     def per_row(self, g: Tree, x: Tensor, at: Layout | None) -> Tree:
         """Elements per sample, spread over the rows of ragged data; shared elements stay as they are."""

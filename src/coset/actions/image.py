@@ -52,6 +52,14 @@ class Raster(Action):
         turned = pick_pixels(turned_pixels(turn, x.shape[-2:], swap), x)
         return turned if self.exact else self._resample(g, matrix @ turn.to(matrix.dtype).mT, turned)
 
+    def shape_labels(self, g: Tree, x: Tree) -> Tensor | None:
+        """Which elements swap the height and width of non-square images."""
+        if not self._turns or self._sizes is not None or x.shape[-2] == x.shape[-1]:
+            return None
+        matrix = plane_matrix(self.group, g)
+        turn = matrix.detach().round().to(torch.int64) if self.exact else nearest_turn(matrix)
+        return turn[..., 0, 1] != 0
+
     def _resample(self, g: Tree, rest: Tensor, turned: Tensor) -> Tensor:
         """Apply what the nearest quarter turn leaves over, unless that is nothing."""
         shift = self.group.shift(g)
@@ -67,7 +75,7 @@ class Raster(Action):
 
     def layout(self, x: Tensor) -> Layout:
         """The number of samples and the size of the image."""
-        return Layout(samples=int(x.shape[0]), size=(int(x.shape[-2]), int(x.shape[-1])))
+        return Layout(samples=x.shape[0], size=(x.shape[-2], x.shape[-1]))
 
     def check(self, x: Tree, name: str = "input") -> None:
         """Refuse data without pixels, and images of another size than the group shifts.

@@ -46,9 +46,19 @@ class Permute(Action):
     def __init__(self, group: Group, *axes: int):
         super().__init__(group)
         if not axes or any(not isinstance(axis, int) or axis >= 0 for axis in axes) or len(set(axes)) != len(axes):
-            raise SignatureError(explain(f"axes {axes}", "one or several different negative axis numbers", "count axes from the end, for instance Permute(G, -2, -1)"))
+            raise SignatureError(
+                explain(
+                    f"axes {axes}",
+                    "one or several different negative axis numbers",
+                    "count axes from the end, for instance Permute(G, -2, -1)",
+                )
+            )
         if not group.permutes:
-            raise SignatureError(explain(f"Permute of {group}", "a group that permutes indices", "use Symmetric(), a permutation group, or a product with one"))
+            raise SignatureError(
+                explain(
+                    f"Permute of {group}", "a group that permutes indices", "use Symmetric(), a permutation group, or a product with one"
+                )
+            )
         self.axes = tuple(sorted(axes))
         self.event = -min(axes)
         self.degree = len(axes)
@@ -62,8 +72,8 @@ class Permute(Action):
 
     def layout(self, x: Tensor) -> Layout:
         """The permuted axis right after the batch axis is the point axis."""
-        points = int(x.shape[1]) if x.dim() - self.event == 1 else None
-        return Layout(samples=int(x.shape[0]), points=points)
+        points = x.shape[1] if x.dim() - self.event == 1 else None
+        return Layout(samples=x.shape[0], points=points)
 
     def resolve(self, x: Tensor) -> Group:
         """Fix the number of points of ``Symmetric()``."""
@@ -72,12 +82,24 @@ class Permute(Action):
     def check(self, x: Tree, name: str = "input") -> None:
         """Refuse data with axes of different or of other lengths than the group's."""
         super().check(x, name)
-        sizes = [int(x.shape[axis]) for axis in self.axes]
+        sizes = [x.shape[axis] for axis in self.axes]
         fixed = getattr(self.group, "n", None)
         if len(set(sizes)) != 1:
-            raise InputError(explain(f"{name} is {describe(x)}, with lengths {sizes} on axes {self.axes}", "equal lengths on all permuted axes", "check the axes"))
+            raise InputError(
+                explain(
+                    f"{name} is {describe(x)}, with lengths {sizes} on axes {self.axes}",
+                    "equal lengths on all permuted axes",
+                    "check the axes",
+                )
+            )
         if isinstance(fixed, int) and sizes[0] != fixed:
-            raise InputError(explain(f"{name} is {describe(x)}", f"length {fixed} on axes {self.axes}, moved by {self.group}", "use Symmetric() for any length"))
+            raise InputError(
+                explain(
+                    f"{name} is {describe(x)}",
+                    f"length {fixed} on axes {self.axes}, moved by {self.group}",
+                    "use Symmetric() for any length",
+                )
+            )
 
     def arguments(self) -> tuple[str, ...]:
         """The axes."""
@@ -143,7 +165,9 @@ class Edges(Action):
     def check(self, x: Tree, name: str = "input") -> None:
         """Refuse anything but integers of shape (2, E)."""
         if not isinstance(x, Tensor) or x.dim() != 2 or x.shape[0] != 2 or x.is_floating_point():
-            raise InputError(explain(f"{name} is {describe(x)}", "an integer tensor of shape (2, E)", "pass edge_index with sources first, then targets"))
+            raise InputError(
+                explain(f"{name} is {describe(x)}", "an integer tensor of shape (2, E)", "pass edge_index with sources first, then targets")
+            )
 
 
 class BatchIndex(Action):
@@ -199,13 +223,15 @@ class PointMask(Action):
 
     def resolve(self, x: Tensor) -> Group:
         """Fix the number of points of ``Symmetric()``."""
-        return self.group.at(int(x.shape[1]))
+        return self.group.at(x.shape[1])
 
     def layout(self, x: Tensor) -> Layout:
         """The mask is the layout."""
-        return Layout(samples=int(x.shape[0]), points=int(x.shape[1]), mask=x)
+        return Layout(samples=x.shape[0], points=x.shape[1], mask=x)
 
     def check(self, x: Tree, name: str = "mask") -> None:
         """Refuse anything but booleans of shape (B, n)."""
         if not isinstance(x, Tensor) or x.dim() != 2 or x.dtype != torch.bool:
-            raise InputError(explain(f"{name} is {describe(x)}", "a boolean tensor of shape (B, n), True on real points", "convert it with mask.bool()"))
+            raise InputError(
+                explain(f"{name} is {describe(x)}", "a boolean tensor of shape (B, n), True on real points", "convert it with mask.bool()")
+            )

@@ -1,4 +1,5 @@
 """Irreducible representations of O(3) and SO(3), in the order and basis of e3nn."""
+# ruff: noqa: E741 - l is what the order of a representation is called
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def parse_irreps(text: str) -> tuple[tuple[int, int, int], ...]:
     return tuple(found)
 
 
-def spherical_harmonics(l: int, points: Tensor) -> Tensor:  # noqa: E741
+def spherical_harmonics(l: int, points: Tensor) -> Tensor:
     """Real harmonic polynomials of degree l at points (..., 3), shape (..., 2l + 1), orthogonal up to a common factor.
 
     The polar axis is y and the order is m = -l ... l, so that l = 1 gives (x, y, z).
@@ -53,7 +54,7 @@ def spherical_harmonics(l: int, points: Tensor) -> Tensor:  # noqa: E741
     return torch.stack(out, -1)
 
 
-def _legendre(l: int, m: int, z: Tensor, r2: Tensor) -> Tensor:  # noqa: E741
+def _legendre(l: int, m: int, z: Tensor, r2: Tensor) -> Tensor:
     """The polynomial r^(l-m) P_l^m(z/r) / sin^m, without the Condon-Shortley sign."""
     previous, current = torch.zeros_like(z), torch.full_like(z, float(math.prod(range(2 * m - 1, 0, -2))))
     for degree in range(m + 1, l + 1):
@@ -62,14 +63,14 @@ def _legendre(l: int, m: int, z: Tensor, r2: Tensor) -> Tensor:  # noqa: E741
 
 
 @functools.lru_cache(maxsize=32)
-def _probe(l: int) -> tuple[Tensor, Tensor]:  # noqa: E741
+def _probe(l: int) -> tuple[Tensor, Tensor]:
     """Generic points and the pseudo-inverse of the harmonics there."""
     points = torch.randn(4 * l + 6, 3, generator=torch.Generator().manual_seed(l), dtype=torch.float64)
     points = points / points.norm(dim=-1, keepdim=True)
     return points, torch.linalg.pinv(spherical_harmonics(l, points))
 
 
-def wigner_d(l: int, rotation: Tensor, probe: tuple[Tensor, Tensor] | None = None) -> Tensor:  # noqa: E741
+def wigner_d(l: int, rotation: Tensor, probe: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """D^l (..., 2l+1, 2l+1) of rotations (..., 3, 3), with Y_l(Rx) = D^l(R) Y_l(x); polynomial, so differentiable."""
     if l == 0:
         return torch.ones(*rotation.shape[:-2], 1, 1, dtype=rotation.dtype, device=rotation.device)
@@ -104,9 +105,15 @@ class Irreps(MatrixAction):
 
     def _check_group(self) -> None:
         if self.group.dim != 3 or not (self.group.orthogonal or self.group.finite):
-            raise SignatureError(explain(f"Irreps of {self.group}", "a group of rotations of three-dimensional space", "use SpecialOrthogonal(3), Orthogonal(3), Euclidean(3) or a subgroup"))
+            raise SignatureError(
+                explain(
+                    f"Irreps of {self.group}",
+                    "a group of rotations of three-dimensional space",
+                    "use SpecialOrthogonal(3), Orthogonal(3), Euclidean(3) or a subgroup",
+                )
+            )
 
-    def _degree(self, l: int, parity: int) -> int:  # noqa: E741
+    def _degree(self, l: int, parity: int) -> int:
         """Polynomial degree in the matrix: l, one more (three for pseudoscalars) where parity is not that of l."""
         if not self.group.reflects or parity == (-1) ** l:
             return l
@@ -118,7 +125,7 @@ class Irreps(MatrixAction):
         matrix = matrix.to(torch.promote_types(matrix.dtype, x.dtype))
         sign = torch.linalg.det(matrix.detach()).sgn()
         rotation = matrix * sign[..., None, None]
-        blocks = {l: wigner_d(l, rotation, probe) for l, probe in self._probes.items()}
+        blocks = {degree: wigner_d(degree, rotation, probe) for degree, probe in self._probes.items()}
         parts, start = [], 0
         for count, l, parity in self.terms:
             width = count * (2 * l + 1)
@@ -131,7 +138,13 @@ class Irreps(MatrixAction):
     def check(self, x: Tree, name: str = "input") -> None:
         """Refuse data whose last axis is not the size of the sum."""
         if not isinstance(x, Tensor) or x.dim() < 2 or x.shape[-1] != self.size or not x.is_floating_point():
-            raise InputError(explain(f"{name} is {describe(x)}", f"floating point numbers with a last axis of length {self.size} for {self.irreps!r}", "check the irreps"))
+            raise InputError(
+                explain(
+                    f"{name} is {describe(x)}",
+                    f"floating point numbers with a last axis of length {self.size} for {self.irreps!r}",
+                    "check the irreps",
+                )
+            )
 
     def arguments(self) -> tuple[str, ...]:
         """The irreps, then options."""

@@ -64,7 +64,7 @@ class Layout:
 
     def take(self, samples: Tensor) -> tuple[Layout, Tensor | None]:
         """The layout after :meth:`Action.take`, and the picked ragged row numbers (None when dense)."""
-        new = replace(self, samples=int(samples.shape[0]), mask=None if self.mask is None else self.mask[samples])
+        new = replace(self, samples=samples.shape[0], mask=None if self.mask is None else self.mask[samples])
         if self.batch is None:
             return new, None
         rows, batch = ragged_take(self.batch, self.samples, samples)

@@ -55,7 +55,11 @@ class MatrixAction(Action):
     def _check_group(self) -> None:
         if self.group.dim is None:
             raise SignatureError(
-                explain(f"{type(self).__name__} of {self.group}", "a group with matrices", "use Permute for index permutations, or Pullback a homomorphism to a matrix group")
+                explain(
+                    f"{type(self).__name__} of {self.group}",
+                    "a group with matrices",
+                    "use Permute for index permutations, or Pullback a homomorphism to a matrix group",
+                )
             )
 
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
@@ -73,7 +77,7 @@ class MatrixAction(Action):
     def resolve(self, x: Tensor) -> Group:
         """The group with the number of points of ``Symmetric()`` fixed to that of the data."""
         has_points = self.group.permutes and x.dim() > 1 + self.event and self.per_point is not False
-        return self.group.at(int(x.shape[-1 - self.event])) if has_points else self.group
+        return self.group.at(x.shape[-1 - self.event]) if has_points else self.group
 
     def check(self, x: Tree, name: str = "input") -> None:
         """Refuse data whose last axes are not of the group's dimension, or that is not floating point."""
@@ -81,12 +85,26 @@ class MatrixAction(Action):
         d, event = self.group.dim, self.event
         if tuple(x.shape[-event:]) != (d,) * event:
             raise InputError(
-                explain(f"{name} is {describe(x)}", f"last axes {(d,) * event}, moved by {self.group}", f"move that axis last, or use the group for dimension {x.shape[-1]}")
+                explain(
+                    f"{name} is {describe(x)}",
+                    f"last axes {(d,) * event}, moved by {self.group}",
+                    f"move that axis last, or use the group for dimension {x.shape[-1]}",
+                )
             )
         if not (x.is_floating_point() or x.is_complex()):
-            raise InputError(explain(f"{name} is {describe(x)}", "floating point numbers", f"convert it, for instance {name}.float(), or declare it Trivial"))
+            raise InputError(
+                explain(
+                    f"{name} is {describe(x)}", "floating point numbers", f"convert it, for instance {name}.float(), or declare it Trivial"
+                )
+            )
         if x.is_complex() and not self.group.complex:
-            raise InputError(explain(f"{name} is {describe(x)}, complex", f"real data for {self.group}", "use a complex group such as Unitary, or view_as_real"))
+            raise InputError(
+                explain(
+                    f"{name} is {describe(x)}, complex",
+                    f"real data for {self.group}",
+                    "use a complex group such as Unitary, or view_as_real",
+                )
+            )
 
     def arguments(self) -> tuple[str, ...]:
         """Options that were given."""
@@ -188,7 +206,7 @@ class Points(MatrixAction):
     def layout(self, x: Tensor) -> Layout:
         """The second axis of (B, n, d) runs over points, unless the data is ragged."""
         dense = self.batch is None and x.dim() == 3
-        return Layout(samples=int(x.shape[0]), points=int(x.shape[1]) if dense else None)
+        return Layout(samples=x.shape[0], points=x.shape[1] if dense else None)
 
     def mean(self, g: Tree, weights: Tensor, x: Tensor) -> Tensor:
         """The average of ``act(g_k, x)`` with weights (K, B): matrices and shifts are averaged first."""
@@ -310,7 +328,13 @@ class Matrix(MatrixAction):
         group = self.resolve(x)
         size = self.function(group.identity(1)).shape[-1]
         if x.shape[-1] != size:
-            raise InputError(explain(f"{name} is {describe(x)}", f"a last axis of length {size}, the size of the matrices of {self}", "check the function or the data"))
+            raise InputError(
+                explain(
+                    f"{name} is {describe(x)}",
+                    f"a last axis of length {size}, the size of the matrices of {self}",
+                    "check the function or the data",
+                )
+            )
 
     def arguments(self) -> tuple[str, ...]:
         """The function's name, then options."""
@@ -362,10 +386,10 @@ class Regular(Action):
         g = self.per_row(g, x, at)
         leaf = first(g)
         dtype = leaf.dtype if leaf.is_floating_point() or leaf.is_complex() else None
-        elements = self.group.elements(dtype=dtype, device=x.device)  # type: ignore[attr-defined]
-        batch = self.group.index(g).dim()  # type: ignore[attr-defined]
+        elements = self.group.elements(dtype=dtype, device=x.device)
+        batch = self.group.index(g).dim()
         back = _unsqueeze_elements(self.group, self.group.inverse(g), batch)
-        where = self.group.index(self.group.compose(back, elements))  # type: ignore[attr-defined]
+        where = self.group.index(self.group.compose(back, elements))
         where = where.reshape(*where.shape[:batch], *(1,) * (x.dim() - 1 - batch), where.shape[-1])
         shape = torch.broadcast_shapes(where.shape[:-1], x.shape[:-1])
         return x.expand(*shape, -1).gather(-1, where.expand(*shape, -1).to(x.device))
@@ -373,9 +397,13 @@ class Regular(Action):
     def check(self, x: Tree, name: str = "input") -> None:
         """Refuse data whose last axis is not the order of the group."""
         super().check(x, name)
-        if x.shape[-1] != self.group.order:  # type: ignore[attr-defined]
+        if x.shape[-1] != self.group.order:
             raise InputError(
-                explain(f"{name} is {describe(x)}", f"a last axis of length {self.group.order}, the order of {self.group}", "put the group axis last")  # type: ignore[attr-defined]
+                explain(
+                    f"{name} is {describe(x)}",
+                    f"a last axis of length {self.group.order}, the order of {self.group}",
+                    "put the group axis last",
+                )
             )
 
 

@@ -68,9 +68,9 @@ def settled(group: Group) -> Group:
 
 def some_elements(group: Group) -> Tree:
     """All elements of a finite group, or a sample where there are very many."""
-    if not group.finite or group.order > MANY:  # type: ignore[attr-defined]
+    if not group.finite or group.order > MANY:
         return group.sample(256, generator=torch.Generator().manual_seed(0))
-    return group.elements()  # type: ignore[attr-defined]
+    return group.elements()
 
 
 def grid_facts(group: Group) -> tuple[bool, bool]:

@@ -26,7 +26,11 @@ class Signature:
     def __post_init__(self) -> None:
         for name, side in (("source", self.source), ("target", self.target)):
             if not isinstance(side, Action):
-                raise SignatureError(explain(f"{side!r} as {name}", "an action", f"build one, for instance actions.Trivial(group), got {type(side).__name__}"))
+                raise SignatureError(
+                    explain(
+                        f"{side!r} as {name}", "an action", f"build one, for instance actions.Trivial(group), got {type(side).__name__}"
+                    )
+                )
         if self.source.group != self.target.group:
             raise SignatureError(
                 explain(

@@ -33,7 +33,9 @@ class Trivial(Action):
     def check(self, x: Tree, name: str = "input") -> None:
         """Refuse tensors without a batch axis."""
         if hasattr(x, "dim") and x.dim() == 0:
-            raise InputError(explain(f"{name} is {describe(x)}", "one leading batch axis", "return one value per sample, or declare it Ignore"))
+            raise InputError(
+                explain(f"{name} is {describe(x)}", "one leading batch axis", "return one value per sample, or declare it Ignore")
+            )
 
     def arguments(self) -> tuple[str, ...]:
         """Whether it was declared per point."""
@@ -59,7 +61,7 @@ class Ignore(Action):
 
     def layout(self, x: Tree) -> Layout:
         """The first axis of a tensor may run over samples; of anything else nothing is known."""
-        return Layout(samples=int(x.shape[0]) if getattr(x, "ndim", 0) else 0)
+        return Layout(samples=x.shape[0] if getattr(x, "ndim", 0) else 0)
 
     def check(self, x: Tree, name: str = "input") -> None:
         """Anything goes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -35,7 +36,11 @@ def visit(action: Action, x: Tree, function: Visit, name: str = "input") -> Tree
     tensors = sum(1 for _ in leaves(x))
     if tensors != 1:
         raise SignatureError(
-            explain(f"{name} is a {type(x).__name__} with {tensors} tensors, described by {action}", "one action for each", "declare actions.Dict(key=…) or actions.Tuple(…)")
+            explain(
+                f"{name} is a {type(x).__name__} with {tensors} tensors, described by {action}",
+                "one action for each",
+                "declare actions.Dict(key=…) or actions.Tuple(…)",
+            )
         )
     return tree_map(lambda leaf: function(action, leaf, name), x)
 
@@ -54,7 +59,9 @@ class Branches(Action):
         groups = {key: child.group for key, child in entries.items()}
         group = next(iter(groups.values()))
         if any(other != group for other in groups.values()):
-            raise SignatureError(explain(f"children moved by {groups}", "one group for all children", "build them with the same group, or Pullback"))
+            raise SignatureError(
+                explain(f"children moved by {groups}", "one group for all children", "build them with the same group, or Pullback")
+            )
         super().__init__(group)
         self.entries = entries
         self.exact = all(child.exact for child in entries.values())
@@ -81,14 +88,22 @@ class Branches(Action):
     def _open(self, x: Tree, name: str) -> dict[Any, Any]:
         """The entries of data, compared with the declared ones."""
         if not is_container(x):
-            raise SignatureError(explain(f"{name} is {describe(x)}", f"a container with entries {list(self.entries)}", f"return or pass one, or declare a single action instead of {type(self).__name__}"))
+            raise SignatureError(
+                explain(
+                    f"{name} is {describe(x)}",
+                    f"a container with entries {list(self.entries)}",
+                    f"return or pass one, or declare a single action instead of {type(self).__name__}",
+                )
+            )
         entries = {key: value for key, value in children(x).items() if value is not None or key in self.entries}
         missing = [key for key in self.entries if key not in entries]
         extra = [key for key in entries if key not in self.entries]
         if missing or extra:
             raise SignatureError(
                 explain(
-                    f"{name} has entries {list(entries)}" + (f"; without an action: {extra}" if extra else "") + (f"; missing: {missing}" if missing else ""),
+                    f"{name} has entries {list(entries)}"
+                    + (f"; without an action: {extra}" if extra else "")
+                    + (f"; missing: {missing}" if missing else ""),
                     f"exactly the declared entries {list(self.entries)}",
                     "declare an action for every entry (Trivial for invariant data, Ignore for the rest) and give every declared one",
                 )
@@ -98,7 +113,9 @@ class Branches(Action):
     def visit(self, x: Tree, function: Visit, name: str = "input") -> Tree:
         """Apply a function to every leaf, keep the container's type."""
         entries = self._open(x, name)
-        moved = {key: None if value is None else visit(self.entries[key], value, function, f"{name}[{key!r}]") for key, value in entries.items()}
+        moved = {
+            key: None if value is None else visit(self.entries[key], value, function, f"{name}[{key!r}]") for key, value in entries.items()
+        }
         return rebuild(x, {**children(x), **moved})
 
     def act(self, g: Tree, x: Tree, at: Layout | None = None) -> Tree:
@@ -129,7 +146,7 @@ class Branches(Action):
             start = len(found)
             visit(self.entries[key], value, look, str(key))
             for _, layout in found[start:]:
-                size = getattr(layout, "size", None)
+                size = layout.size
                 if size is not None:
                     sizes.append((str(key), size))
         known = [layout for leaf, layout in sorted(found, key=lambda pair: not pair[0].moves)]
@@ -150,7 +167,12 @@ class Branches(Action):
 
     def check_finite(self, x: Tree, name: str = "input") -> None:
         """Check every entry."""
-        self.visit(x, lambda leaf, value, path: (leaf.check_finite(value, path), value)[1], name)
+
+        def look(leaf: Action, value: Any, path: str) -> Any:
+            leaf.check_finite(value, path)
+            return value
+
+        self.visit(x, look, name)
 
     def resolve(self, x: Tree) -> Group:
         """The group with free sizes fixed by the first entry that knows."""
@@ -168,12 +190,8 @@ def _merge(known: list[Layout], sizes: tuple[tuple[str, Any], ...]) -> Layout:
         merged = layout.merge(merged) if merged.samples == 0 else merged.merge(layout)
     ragged = next((layout for layout in known if layout.batch is not None), None)
     if ragged is not None:
-        from dataclasses import replace
-
         merged = replace(merged, samples=ragged.samples, points=None)
-    if sizes and hasattr(merged, "sizes"):
-        from dataclasses import replace
-
+    if sizes:
         merged = replace(merged, sizes=sizes)
     return merged
 
@@ -185,13 +203,29 @@ def _check_together(seen: dict[str, tuple[Action, Tensor]], at: Layout) -> None:
         pool = moved if fact == "dtype" else {path: value for path, (_, value) in seen.items() if value.dim()}
         if len({getattr(value, fact) for value in pool.values()}) > 1:
             raise InputError(
-                explain(f"mixed {word} { {path: str(getattr(value, fact)) for path, value in pool.items()} }", f"one {fact} for all inputs", f"move them with .to({fact}=…)")
+                explain(
+                    f"mixed {word} { {path: str(getattr(value, fact)) for path, value in pool.items()} }",
+                    f"one {fact} for all inputs",
+                    f"move them with .to({fact}=…)",
+                )
             )
     for path, (leaf, value) in seen.items():
         if leaf.moves and leaf.layout(value).samples and at.batch is None and value.shape[0] != at.samples:
-            raise InputError(explain(f"{path} is {describe(value)} in a batch of {at.samples} samples", f"a first axis of length {at.samples}", "give every input the same batch axis"))
+            raise InputError(
+                explain(
+                    f"{path} is {describe(value)} in a batch of {at.samples} samples",
+                    f"a first axis of length {at.samples}",
+                    "give every input the same batch axis",
+                )
+            )
         if leaf.moves and at.batch is not None and leaf.layout(value).samples and value.shape[0] not in (at.samples, at.rows):
-            raise InputError(explain(f"{path} is {describe(value)} in a ragged batch of {at.rows} rows and {at.samples} samples", "one entry per row or per sample", "check the batch index"))
+            raise InputError(
+                explain(
+                    f"{path} is {describe(value)} in a ragged batch of {at.rows} rows and {at.samples} samples",
+                    "one entry per row or per sample",
+                    "check the batch index",
+                )
+            )
 
 
 class Dict(Branches):
@@ -243,7 +277,9 @@ class Pullback(Action):
 
     def __init__(self, homomorphism: Homomorphism, action: Action):
         if homomorphism.target != action.group:
-            raise SignatureError(explain(f"{homomorphism} and {action}", f"an action of {homomorphism.target}", "compose with the right homomorphism"))
+            raise SignatureError(
+                explain(f"{homomorphism} and {action}", f"an action of {homomorphism.target}", "compose with the right homomorphism")
+            )
         super().__init__(homomorphism.source)
         self.homomorphism, self.action = homomorphism, action
         self.exact, self.linear, self.moves = action.exact, action.linear, action.moves
@@ -257,6 +293,10 @@ class Pullback(Action):
         dtypes = [leaf.dtype for leaf in leaves(x) if leaf.is_floating_point()]
         integral = not (exact.is_floating_point() or exact.is_complex())
         return self.action.act(self.homomorphism(g, dtype=dtypes[0] if integral and dtypes else None), x, at)
+
+    def shape_labels(self, g: Tree, x: Tree) -> Tensor | None:
+        """As the action that is pulled back."""
+        return self.action.shape_labels(self.homomorphism(g), x)
 
     def layout(self, x: Tree) -> Layout:
         """As the action that is pulled back."""

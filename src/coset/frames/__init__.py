@@ -8,4 +8,4 @@ from .minimal import UNCOLOURED, Minimal
 from .pca import PCA
 from .sort import Sort
 
-__all__ = ["Center", "Chain", "Frame", "Full", "Given", "Haar", "Minimal", "PCA", "Quadrature", "Sort", "Stochastic", "UNCOLOURED"]
+__all__ = ["PCA", "UNCOLOURED", "Center", "Chain", "Frame", "Full", "Given", "Haar", "Minimal", "Quadrature", "Sort", "Stochastic"]

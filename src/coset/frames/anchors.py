@@ -36,7 +36,10 @@ def clusters(values: Tensor, group: Tensor, valid: Tensor, gap: Tensor) -> tuple
     """Cluster entries by group number, then by value: a new cluster starts at every step larger than ``gap``.
 
     Args:
-        values: (B, m); group: (B, m) integers; valid: (B, m); gap: (B,).
+        values: (B, m) numbers.
+        group: (B, m) integers.
+        valid: (B, m) booleans.
+        gap: (B,) the step that separates clusters.
 
     Returns:
         (B, m) cluster numbers in the order (group, value), and (B, m) the size of each entry's cluster; invalid
@@ -92,7 +95,8 @@ def find_candidates(cloud: Cloud, rows: Tensor, mask: Tensor, features: Features
 def _row_kinds(features: Features, extra: int) -> Tensor:
     """Colours for additional rows: per-point vectors inherit the colour of their point, others are all different."""
     n = features.colour.shape[1]
-    kinds, start = [], 0
+    kinds: list[Tensor] = []
+    start = 0
     while start < extra:
         whole = extra - start >= n and extra % n == 0
         width = n if whole else 1
@@ -102,7 +106,9 @@ def _row_kinds(features: Features, extra: int) -> Tensor:
     return torch.cat(kinds, 1)
 
 
-def _pairs_of_anchors(cloud: Cloud, rows: Tensor, mask: Tensor, first: Tensor, counted: Tensor, number: Tensor, ranks: Tensor, reflects: bool) -> Candidates:
+def _pairs_of_anchors(
+    cloud: Cloud, rows: Tensor, mask: Tensor, first: Tensor, counted: Tensor, number: Tensor, ranks: Tensor, reflects: bool
+) -> Candidates:
     """Second anchors: the smallest class of pairs by class of the second point and inner product."""
     n, d = rows.shape[1], rows.shape[2]
     a = rows.gather(1, first.unsqueeze(-1).expand(-1, -1, d))
@@ -125,7 +131,12 @@ def _with_signs(first: Tensor, second: Tensor, valid: Tensor, full: Tensor, refl
     ones = torch.ones_like(first)
     if not reflects:
         return Candidates(first, second, ones, valid)
-    both = Candidates(torch.cat([first, first], 1), torch.cat([second, second], 1), torch.cat([ones, -ones], 1), torch.cat([valid, valid & full[:, None]], 1))
+    both = Candidates(
+        torch.cat([first, first], 1),
+        torch.cat([second, second], 1),
+        torch.cat([ones, -ones], 1),
+        torch.cat([valid, valid & full[:, None]], 1),
+    )
     return both
 
 
@@ -136,7 +147,9 @@ def _either(one: Candidates, other: Candidates, choice: Tensor) -> Candidates:
     def pad(x: Tensor) -> Tensor:
         return torch.nn.functional.pad(x, (0, width - x.shape[1]))
 
-    parts = [torch.where(choice[:, None], pad(getattr(one, name)), pad(getattr(other, name))) for name in ("first", "second", "sign", "valid")]
+    parts = [
+        torch.where(choice[:, None], pad(getattr(one, name)), pad(getattr(other, name))) for name in ("first", "second", "sign", "valid")
+    ]
     found = Candidates(*parts)
     nothing = ~found.valid.any(1)
     found.valid[:, 0] |= nothing
@@ -183,7 +196,7 @@ def _spare(q: Tensor) -> Tensor:
 
 
 def _unit(x: Tensor, fallback: Tensor) -> Tensor:
-    """x / |x|, or the fallback where x is zero, with finite gradients."""
+    """X / |x|, or the fallback where x is zero, with finite gradients."""
     squared = x.square().sum(-1, keepdim=True)
     zero = squared <= torch.finfo(x.dtype).tiny
     safe = torch.where(zero, torch.ones_like(squared), squared)

@@ -22,11 +22,17 @@ def refuse_noncompact(frame: Frame, group: Group) -> None:
     """Raise when there is no Haar measure to average over."""
     if group.compact:
         return
-    remedy = "centre first: frames.Chain(frames.Center(), " + repr(frame) + ")" if group.translates and group.orthogonal else "use an input-dependent frame such as frames.Minimal(), or frames.Given"
+    remedy = (
+        "centre first: frames.Chain(frames.Center(), " + repr(frame) + ")"
+        if group.translates and group.orthogonal
+        else "use an input-dependent frame such as frames.Minimal(), or frames.Given"
+    )
     raise GroupError(explain(f"{frame} on {group}, which is not compact", "a group with a Haar probability measure", remedy))
 
 
-def repeated(group: Group, elements: Tree, weights: Tensor, inputs: Tree, at: Layout, nested: Tensor | None = None, order: int = 0) -> Measure:
+def repeated(
+    group: Group, elements: Tree, weights: Tensor, inputs: Tree, at: Layout, nested: Tensor | None = None, order: int = 0
+) -> Measure:
     """The same elements (K, ...) for each of the samples."""
     device = device_of(inputs)
     wide = tree_map(lambda leaf: leaf.to(device).unsqueeze(1).expand(leaf.shape[0], at.samples, *leaf.shape[1:]), elements)
@@ -72,12 +78,16 @@ class Full(Frame):
         group = self.source.resolve(inputs)  # type: ignore[union-attr]
         if not group.finite:
             return self.quadrature.measure(inputs, at)
-        if group.order > LARGEST:  # type: ignore[attr-defined]
+        if group.order > LARGEST:
             raise FrameError(
-                explain(f"{self} on {group} with {group.order} elements", f"at most {LARGEST}", "use frames.Haar(samples), frames.Minimal() or frames.Sort()")  # type: ignore[attr-defined]
+                explain(
+                    f"{self} on {group} with {group.order} elements",
+                    f"at most {LARGEST}",
+                    "use frames.Haar(samples), frames.Minimal() or frames.Sort()",
+                )
             )
-        elements = group.elements(dtype=None if integral(group) else torch.float64)  # type: ignore[attr-defined]
-        order = int(group.order)  # type: ignore[attr-defined]
+        elements = group.elements(dtype=None if integral(group) else torch.float64)
+        order = int(group.order)
         return repeated(self.group, elements, torch.full((order,), 1.0 / order, dtype=torch.get_default_dtype()), inputs, at)
 
 
@@ -121,7 +131,7 @@ class Haar(Frame):
         """Fresh elements with equal weights."""
         group = self.source.resolve(inputs)  # type: ignore[union-attr]
         dtype = None if integral(group) else torch.float64
-        elements = group.haar(self.samples, at.samples, generator=self.generator, dtype=dtype, device=device_of(inputs))  # type: ignore[attr-defined]
+        elements = group.haar(self.samples, at.samples, generator=self.generator, dtype=dtype, device=device_of(inputs))
         weights = torch.full((self.samples, at.samples), 1.0 / self.samples, device=device_of(inputs))
         elements = tree_map(lambda leaf: leaf.to(device_of(inputs)), elements)
         order = torch.full((at.samples,), self.samples, device=weights.device)
@@ -195,6 +205,7 @@ class Given(Frame):
     """
 
     exact = False
+    weights: Tensor
 
     def __init__(self, elements: Tree, weights: Tensor | None = None):
         super().__init__()
@@ -203,7 +214,13 @@ class Given(Frame):
             raise FrameError(explain("Given elements without a leading axis", "elements with leading axis K >= 1", "stack them"))
         weights = torch.full((count,), 1.0 / count) if weights is None else torch.as_tensor(weights)
         if weights.shape != (count,) or bool((weights < 0).any()) or not bool(weights.sum() > 0):
-            raise FrameError(explain(f"weights of shape {tuple(weights.shape)} for {count} elements", "K non-negative weights with a positive sum", "pass one weight per element"))
+            raise FrameError(
+                explain(
+                    f"weights of shape {tuple(weights.shape)} for {count} elements",
+                    "K non-negative weights with a positive sum",
+                    "pass one weight per element",
+                )
+            )
         for number, leaf in enumerate(leaves(elements)):
             self.register_buffer(f"element_{number}", leaf)
         self.register_buffer("weights", weights / weights.sum())
@@ -237,7 +254,7 @@ class Stochastic(Frame):
         (1, 4)
     """
 
-    references = ("duval2023faenet",)
+    references: tuple[str, ...] = ("duval2023faenet",)
 
     def __init__(self, frame: Frame, generator: torch.Generator | None = None):
         super().__init__()

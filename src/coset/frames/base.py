@@ -55,7 +55,9 @@ class Frame(nn.Module, abc.ABC):
         keys = source.items()
         for key in selected_keys(self.of):
             if key not in keys:
-                raise FrameError(explain(f"of={self.of!r} for inputs {list(keys)}", "a key or position of the source", "name one of its entries"))
+                raise FrameError(
+                    explain(f"of={self.of!r} for inputs {list(keys)}", "a key or position of the source", "name one of its entries")
+                )
         bound.prepare(source.group)
         return bound
 
@@ -74,10 +76,16 @@ class Frame(nn.Module, abc.ABC):
             InputError: when the inputs do not fit the source, or contain NaN or infinity.
         """
         if self.source is None:
-            raise FrameError(explain(f"a call of the unbound frame {self}", "a bound frame", "call frame.bind(source) first; coset.symmetrize does it for you"))
+            raise FrameError(
+                explain(
+                    f"a call of the unbound frame {self}",
+                    "a bound frame",
+                    "call frame.bind(source) first; coset.symmetrize does it for you",
+                )
+            )
         if torch.compiler.is_compiling():
             if not self.static:
-                raise FrameError(NOT_STATIC.format(frame=self))
+                raise FrameError(NOT_STATIC.format(frame=type(self).__name__))
             return self.measure(inputs, self.source.layout(inputs))
         self.source.check(inputs)
         if any(leaf.dim() and leaf.shape[0] == 0 for leaf in leaves(inputs)):

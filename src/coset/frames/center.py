@@ -40,10 +40,16 @@ class Center(Frame):
         """Refuse groups that contain more than translations, or inputs without positions."""
         if not group.translates or group.orthogonal or group.permutes:
             raise FrameError(
-                explain(f"{self} on {group}", "a translation group", "for a Euclidean group use frames.Chain(frames.Center(), …) or frames.Minimal()")
+                explain(
+                    f"{self} on {group}",
+                    "a translation group",
+                    "for a Euclidean group use frames.Chain(frames.Center(), …) or frames.Minimal()",
+                )
             )
         if not any(leaf.affine for leaf in self.source.items().values()):  # type: ignore[union-attr]
-            raise FrameError(explain(f"{self} on inputs {self.source}", "positions, which translations move", "declare them as actions.Points"))
+            raise FrameError(
+                explain(f"{self} on inputs {self.source}", "positions, which translations move", "declare them as actions.Points")
+            )
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The centroid, one element."""

@@ -10,7 +10,8 @@ from ..actions.trees import Pullback
 from ..errors import FrameError, explain
 from ..groups.base import Group
 from ..groups.maps import Homomorphism
-from ..measure import Measure, canonicalize
+from ..measure import Measure
+from ..transport import canonicalize
 from ..tree import Tree, tree_map
 from .base import Frame
 
@@ -56,7 +57,11 @@ class Chain(Frame):
         parts = group.parts()
         if len(parts) != len(self.frames):
             raise FrameError(
-                explain(f"{self} with {len(self.frames)} frames on {group}", f"one frame for each of its parts {[str(part.source) for part in parts]}", "give as many frames as parts, in this order")
+                explain(
+                    f"{self} with {len(self.frames)} frames on {group}",
+                    f"one frame for each of its parts {[str(part.source) for part in parts]}",
+                    "give as many frames as parts, in this order",
+                )
             )
         source, target = self.source, self.target
         bound = [
@@ -86,7 +91,17 @@ class Chain(Frame):
 
 def _pushed(measure: Measure, part: Homomorphism, group: Group) -> Measure:
     """A measure on a part, as one on the whole group."""
-    return Measure(group, part(measure.elements), measure.weights, measure.order, measure.cosets, measure.permutations, measure.ties, measure.tol, measure.nested)
+    return Measure(
+        group,
+        part(measure.elements),
+        measure.weights,
+        measure.order,
+        measure.cosets,
+        measure.permutations,
+        measure.ties,
+        measure.tol,
+        measure.nested,
+    )
 
 
 def join(outer: Measure, inner: Measure, part: Homomorphism) -> Measure:
@@ -107,7 +122,9 @@ def join(outer: Measure, inner: Measure, part: Homomorphism) -> Measure:
     order = torch.where((outer.order < 0) | (parts < 0).any(0), -1, outer.order // c1 * parts.sum(0))
     permutations = _join_permutations(outer, inner, first, c1, c2, s1, s2)
     ties = inner.ties if outer.ties is None else outer.ties
-    return Measure(outer.group, elements, weights, order, c1 * c2, permutations, ties, max(outer.tol, inner.tol), _join_labels(outer, inner, s1, s2))
+    return Measure(
+        outer.group, elements, weights, order, c1 * c2, permutations, ties, max(outer.tol, inner.tol), _join_labels(outer, inner, s1, s2)
+    )
 
 
 def _join_labels(outer: Measure, inner: Measure, s1: int, s2: int) -> Tensor | None:
@@ -120,11 +137,19 @@ def _join_labels(outer: Measure, inner: Measure, s1: int, s2: int) -> Tensor | N
 def _join_permutations(outer: Measure, inner: Measure, first: object, c1: int, c2: int, s1: int, s2: int) -> Tensor | None:
     """Point matchings survive when one link has them."""
     if outer.permutations is not None and inner.permutations is not None:
-        raise FrameError(explain("two links of a chain that both match points", "at most one", "use one frames.Minimal(colours=…) for the whole group"))
+        raise FrameError(
+            explain("two links of a chain that both match points", "at most one", "use one frames.Minimal(colours=…) for the whole group")
+        )
     if outer.permutations is not None:
         return first(outer.permutations).flatten(0, 3)  # type: ignore[operator]
     if inner.permutations is None:
         return None
     if c1 * s1 != 1:
-        raise FrameError(explain("a link that matches points after one with several elements", "the matching link first", "exchange the links, or use frames.Center before it"))
+        raise FrameError(
+            explain(
+                "a link that matches points after one with several elements",
+                "the matching link first",
+                "exchange the links, or use frames.Center before it",
+            )
+        )
     return inner.permutations

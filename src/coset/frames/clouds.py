@@ -125,7 +125,13 @@ def gather_cloud(frame: Frame, inputs: Tree, at: Layout, tol: float) -> Cloud:
     found = [(action, x, first) for _, action, x, first in ordered_leaves(frame, inputs) if action.polar]
     parts = [Part(rows, action.affine, mask, first) for action, x, first in found for rows, mask in [dense_rows(x, at)]]
     if not any(part.named for part in parts):
-        raise FrameError(explain(f"{frame} of inputs {frame.source}", "vectors or points to build a frame from", "name them with of=, or declare them as Points or Vectors"))
+        raise FrameError(
+            explain(
+                f"{frame} of inputs {frame.source}",
+                "vectors or points to build a frame from",
+                "name them with of=, or declare them as Points or Vectors",
+            )
+        )
     anchor = next((part for part in parts if part.affine), None)
     center = None if anchor is None else centroid(anchor.x, anchor.mask)
     views = [_view(part, center) for part in parts]

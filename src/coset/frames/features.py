@@ -66,7 +66,8 @@ class Features:
         """
         d = matrices.shape[-1]
         kept = (torch.arange(d, device=ranks.device)[None] < ranks[:, None]) | (ranks[:, None] >= d - 1)
-        points, samples = [], []
+        points: list[Tensor] = []
+        samples: list[Tensor] = []
         for leaf in self.leaves:
             x = leaf.x
             if leaf.vector:
@@ -92,7 +93,9 @@ def gather_features(frame: Frame, inputs: Tree, at: Layout, cloud: Cloud, colour
     found = flatten(frame.source, inputs)  # type: ignore[arg-type]
     count = _point_count(frame, found, at)
     unit = torch.where(cloud.radius > 0, cloud.radius, torch.ones_like(cloud.radius))
-    leaves, tints, pairs, length = [], [], [], None
+    leaves: list[Leaf] = []
+    tints: list[Tensor] = []
+    pairs: list[tuple[Tensor | None, Tensor | None]] = []
     for key, (action, x) in found.items():
         if not isinstance(x, Tensor):
             continue
@@ -100,13 +103,16 @@ def gather_features(frame: Frame, inputs: Tree, at: Layout, cloud: Cloud, colour
             pairs.append((x, None))
         elif action.moves:
             leaf = _leaf(action, x.detach(), at, cloud, unit)
-            length = leaf.x.shape[1] if leaf.per_point and length is None else length
             leaves.append(leaf)
-        elif key in colours or (action.averaged and action.per_point is not False and action.event == 0 and type(action).__name__ == "Trivial"):
+        elif key in colours or (
+            action.averaged and action.per_point is not False and action.event == 0 and type(action).__name__ == "Trivial"
+        ):
             _sort_still(key, x.detach(), at, count, key in colours, tints, pairs)
     leaves.sort(key=lambda leaf: not leaf.per_point)
     if not leaves or not leaves[0].per_point:
-        raise FrameError(explain(f"{frame} of inputs {frame.source}", "positions with a point axis, (B, n, d) or ragged", "declare them as Points"))
+        raise FrameError(
+            explain(f"{frame} of inputs {frame.source}", "positions with a point axis, (B, n, d) or ragged", "declare them as Points")
+        )
     rows = leaves[0].x
     valid = _valid(rows, at)
     colour = colour_classes(tints, valid)
@@ -122,7 +128,8 @@ def _leaf(action: Action, x: Tensor, at: Layout, cloud: Cloud, unit: Tensor) -> 
     values = x.to(cloud.rows.dtype)
     per_point = action.per_point is not False and at.is_per_point(x, action.event)
     if at.batch is not None and at.is_per_row(x):
-        values, mask = pad_rows(values, at)
+        values, padded = pad_rows(values, at)
+        mask: Tensor | None = padded
     else:
         mask = at.mask if per_point else None
     if action.affine and cloud.center is not None:
@@ -146,7 +153,13 @@ def _sort_still(key: Any, x: Tensor, at: Layout, count: int, declared: bool, tin
         return
     if x.dim() < 2 or x.shape[1] != count:
         if declared:
-            raise FrameError(explain(f"colours {key!r} of shape {tuple(x.shape)} for {count} points", "per-point features (B, n) or (B, n, c)", "give one row per point"))
+            raise FrameError(
+                explain(
+                    f"colours {key!r} of shape {tuple(x.shape)} for {count} points",
+                    "per-point features (B, n) or (B, n, c)",
+                    "give one row per point",
+                )
+            )
         return
     if not declared and x.dim() >= 3 and x.shape[2] == count:
         pairs.append((None, x.reshape(*x.shape[:3], -1).to(torch.float64)))

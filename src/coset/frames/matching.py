@@ -15,7 +15,9 @@ WAVES = 6
 SLACK = 4.0
 
 
-def match_candidates(candidates: Candidates, matrices: Tensor, features: Features, ranks: Tensor, tol: float, match: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def match_candidates(
+    candidates: Candidates, matrices: Tensor, features: Features, ranks: Tensor, tol: float, match: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
     """The coset of the best candidate.
 
     Returns:

@@ -78,9 +78,17 @@ class Minimal(Frame):
     def _construction(self, group: Group) -> Frame:
         if group.orthogonal and not group.permutes:
             if not any(leaf.polar for leaf in self.source.items().values()):  # type: ignore[union-attr]
-                raise FrameError(explain(f"{self} of inputs {self.source}", "points or vectors", "declare them as Points or Vectors, or use frames.Quadrature(degree)"))
+                raise FrameError(
+                    explain(
+                        f"{self} of inputs {self.source}",
+                        "points or vectors",
+                        "declare them as Points or Vectors, or use frames.Quadrature(degree)",
+                    )
+                )
             if group.translates and not any(leaf.affine for leaf in self.source.items().values()):  # type: ignore[union-attr]
-                raise FrameError(explain(f"{self} of inputs {self.source} under {group}", "positions, which translations move", "declare them as Points"))
+                raise FrameError(
+                    explain(f"{self} of inputs {self.source} under {group}", "positions, which translations move", "declare them as Points")
+                )
             if self.colours is None:
                 return OrderedMinimal(self.of, self.tol)
             return UnorderedMinimal(self.of, () if self.colours is UNCOLOURED else self.colours, self.tol)
@@ -94,7 +102,8 @@ class Minimal(Frame):
             explain(
                 f"{self} on {group}",
                 "O(d), SO(d), E(d), SE(d) on points, S_n on rows, or translations",
-                "use frames.Full() for finite groups, frames.Chain(…) for products, frames.Quadrature or frames.Haar for other compact groups",
+                "use frames.Full() for finite groups, frames.Chain(…) for products, "
+                "frames.Quadrature or frames.Haar for other compact groups",
             )
         )
 

@@ -88,6 +88,10 @@ class StabilizerRules(torch.nn.Module):
         table: (d + 1, K, d, d); weights: (d + 1, K); orders: (d + 1,) with -1 where infinite.
     """
 
+    table: Tensor
+    weights: Tensor
+    orders: Tensor
+
     def __init__(self, d: int, reflects: bool, degree: int):
         super().__init__()
         kind = groups.Orthogonal if reflects else groups.SpecialOrthogonal

@@ -48,6 +48,7 @@ class PCA(Frame):
     """
 
     references = ("puny2022frame",)
+    signs: Tensor
 
     def __init__(self, of: Any = None, *, fallback: bool = True, gap: float = 1e-3, tol: float = 1e-4):
         super().__init__()
@@ -59,7 +60,11 @@ class PCA(Frame):
     def prepare(self, group: Group) -> None:
         """Check group and inputs, tabulate signs and null spaces."""
         if not group.orthogonal or group.permutes:
-            raise FrameError(explain(f"{self} on {group}", "O(d), SO(d), E(d) or SE(d)", "use frames.Chain for products, frames.Full() for finite groups"))
+            raise FrameError(
+                explain(
+                    f"{self} on {group}", "O(d), SO(d), E(d) or SE(d)", "use frames.Chain for products, frames.Full() for finite groups"
+                )
+            )
         leaves = self.source.items().values()  # type: ignore[union-attr]
         if not any(leaf.polar for leaf in leaves) or (group.translates and not any(leaf.affine for leaf in leaves)):
             raise FrameError(explain(f"{self} of inputs {self.source}", "points or vectors", "declare them as Points or Vectors"))
@@ -70,7 +75,9 @@ class PCA(Frame):
         self.rules = StabilizerRules(d, group.reflects, self.degree)
         if self.fallback:
             if d not in (2, 3):
-                raise FrameError(explain(f"{self} on {group}", "dimension 2 or 3 for the fallback on degenerate inputs", "pass fallback=False"))
+                raise FrameError(
+                    explain(f"{self} on {group}", "dimension 2 or 3 for the fallback on degenerate inputs", "pass fallback=False")
+                )
             self.minimal = UnorderedMinimal(self.of, (), self.tol, match=False).bind(self.source, self.target)  # type: ignore[arg-type]
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
@@ -84,8 +91,11 @@ class PCA(Frame):
         if torch.compiler.is_compiling() or traced(inputs) or not bool(weak.any()):
             return found
         if not self.fallback:
-            numbers = weak.nonzero().flatten()[:8].tolist()
-            warnings.warn(f"PCA frame: samples {numbers} have equal principal values, so their frame is arbitrary; use PCA(fallback=True) or Minimal.", stacklevel=2)
+            named = weak.nonzero().flatten()[:8].tolist()
+            warnings.warn(
+                f"PCA frame: samples {named} have equal principal values, so their frame is arbitrary; use PCA(fallback=True) or Minimal.",
+                stacklevel=2,
+            )
             return found
         numbers = weak.nonzero().flatten()
         some = self.source.take(inputs, numbers, at)  # type: ignore[union-attr]

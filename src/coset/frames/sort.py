@@ -44,15 +44,25 @@ class Sort(Frame):
     def prepare(self, group: Group) -> None:
         """Refuse groups other than S_n and inputs that rows cannot fix."""
         if not group.permutes or group.dim is not None or group.translates:
-            raise FrameError(explain(f"{self} on {group}", "the symmetric group on rows", "use frames.Minimal(), or frames.Chain for a product"))
+            raise FrameError(
+                explain(f"{self} on {group}", "the symmetric group on rows", "use frames.Minimal(), or frames.Chain for a product")
+            )
         moved = {key: leaf for key, leaf in self.source.items().items() if leaf.moves}  # type: ignore[union-attr]
         if not any(len(getattr(leaf, "axes", ())) == 1 for leaf in moved.values()):
-            raise FrameError(explain(f"{self} of inputs {self.source}", "an input with one permuted axis", "adjacency matrices alone need frames.Full() or frames.Haar(samples)"))
+            raise FrameError(
+                explain(
+                    f"{self} of inputs {self.source}",
+                    "an input with one permuted axis",
+                    "adjacency matrices alone need frames.Full() or frames.Haar(samples)",
+                )
+            )
         self._pairs = [key for key, leaf in moved.items() if len(getattr(leaf, "axes", ())) > 1]
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The sorting permutation, one element, and the classes of equal rows."""
-        keys = torch.cat([_rows(action, x) for _, action, x, _ in ordered_leaves(self, inputs) if len(getattr(action, "axes", ())) == 1], -1)
+        keys = torch.cat(
+            [_rows(action, x) for _, action, x, _ in ordered_leaves(self, inputs) if len(getattr(action, "axes", ())) == 1], -1
+        )
         order = lexicographic(keys)
         ranked = keys.gather(1, order.unsqueeze(-1).expand_as(keys))
         new = (ranked[:, 1:] != ranked[:, :-1]).any(-1)
@@ -60,7 +70,11 @@ class Sort(Frame):
         counts = torch.zeros_like(ties).scatter_add(1, ties, torch.ones_like(ties))
         if self._pairs and not traced(inputs) and bool((counts > 1).any()):
             raise InputError(
-                explain(f"equal rows in samples {(counts > 1).any(1).nonzero().flatten()[:5].tolist()} beside pairwise inputs {self._pairs}", "rows that tell points apart", "add node features, or use frames.Haar(samples)")
+                explain(
+                    f"equal rows in samples {(counts > 1).any(1).nonzero().flatten()[:5].tolist()} beside pairwise inputs {self._pairs}",
+                    "rows that tell points apart",
+                    "add node features, or use frames.Haar(samples)",
+                )
             )
         total = torch.lgamma(counts.double() + 1).sum(1).exp().round()
         orders = torch.where(total < 2**53, total, -torch.ones_like(total)).long()

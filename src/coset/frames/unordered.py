@@ -53,19 +53,33 @@ class UnorderedMinimal(Frame):
     def prepare(self, group: Group) -> None:
         """Check dimension and keys, tabulate the infinite stabilizers."""
         if group.dim not in (2, 3):
-            raise FrameError(explain(f"unordered points under {group}", "dimension 2 or 3", "leave colours out to use the frame for ordered points"))
+            raise FrameError(
+                explain(f"unordered points under {group}", "dimension 2 or 3", "leave colours out to use the frame for ordered points")
+            )
         keys = self.source.items()  # type: ignore[union-attr]
         wanted = self.colours if isinstance(self.colours, (tuple, list)) else (self.colours,)
         for key in wanted:
             if key not in keys:
-                raise FrameError(explain(f"colours={self.colours!r} for inputs {list(keys)}", "a key of the source, or frames.UNCOLOURED", "name one of its entries"))
+                raise FrameError(
+                    explain(
+                        f"colours={self.colours!r} for inputs {list(keys)}",
+                        "a key of the source, or frames.UNCOLOURED",
+                        "name one of its entries",
+                    )
+                )
         self._colours = tuple(wanted)
         self.rules = StabilizerRules(group.dim, group.reflects, self.degree)
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """One coset, with the permutations that match points."""
         if traced(inputs):
-            raise FrameError(explain("a frame of unordered points under torch.func transforms", "plain tensors", "batch the clouds along the first axis instead of vmap"))
+            raise FrameError(
+                explain(
+                    "a frame of unordered points under torch.func transforms",
+                    "plain tensors",
+                    "batch the clouds along the first axis instead of vmap",
+                )
+            )
         d, reflects = int(self.group.dim), self.group.reflects  # type: ignore[arg-type]
         cloud = gather_cloud(self, inputs, at, self.tol)
         features = gather_features(self, inputs, at, cloud, self._colours)
@@ -81,7 +95,6 @@ class UnorderedMinimal(Frame):
     def _assemble(self, basis: Tensor, coset: Coset, ranks: Tensor, cloud: Cloud, inputs: Tree, at: Layout) -> Measure:
         """Elements: matched candidates times the rule of an infinite stabilizer."""
         d = basis.shape[-1]
-        samples, count = coset.which.shape
         weights = coset.keep.to(basis.dtype)
         weights = weights / weights.sum(1, keepdim=True)
         order = coset.keep.sum(1)

@@ -101,6 +101,23 @@ class Group(abc.ABC):
         """This group with a free number of points fixed to n; groups without one return themselves."""
         return self
 
+    # -- averaging: compact groups have haar, finite ones also order, elements and index ----------------------------
+
+    if TYPE_CHECKING:
+
+        @property
+        def order(self) -> int:
+            """The number of elements."""
+
+        def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tree:
+            """Independent Haar-distributed elements."""
+
+        def elements(self, *, dtype: Dtype = None, device: Device = None) -> Tree:
+            """All elements, the identity first."""
+
+        def index(self, g: Tree) -> Tensor:
+            """The position of g among the elements."""
+
     # -- Lie structure ----------------------------------------------------------------------------------------
 
     def algebra(self, *, dtype: Dtype = None, device: Device = None) -> Tree:

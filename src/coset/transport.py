@@ -1,0 +1,238 @@
+"""Carry inputs to their canonical forms, and outputs back: the two sums in the symmetrized model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .actions.base import Action
+from .actions.layout import Layout
+from .actions.trees import flatten, visit
+from .errors import InputError, describe, explain
+from .measure import Measure, weigh
+from .ties import average_ties
+from .tree import Tree, tree_map
+
+
+def canonicalize(measure: Measure, source: Action, inputs: Tree, at: Layout, rows: Tensor) -> Tree:
+    """The canonical inputs of the listed (coset, sample) pairs.
+
+    The forms that the elements of one coset give agree up to the frame's tolerance, and are averaged: the average
+    does not depend on which element came first, and its gradient is that of the symmetrized function.
+
+    Args:
+        measure: what the frame found.
+        source: how the group moves the inputs.
+        inputs: the inputs, B samples.
+        at: their layout.
+        rows: (R,) numbers c * B + b of the pairs (coset c, sample b) that enter the model.
+
+    Returns:
+        Inputs with R samples.
+    """
+    samples = rows % measure.samples
+    back = measure.group.inverse(measure.elements)
+    new_at = at.take(samples)[0]
+
+    def pull(action: Action, x: Any, name: str) -> Any:
+        if not isinstance(x, Tensor) or not _pulled(action, x, measure, at):
+            return action.take(x, samples, at)
+        if measure.size == 1:
+            g = tree_map(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), back)
+            return action.act(g, action.take(x, samples, at), new_at)
+        return _pick(_coset_mean(action, x, back, measure, at), rows, at, x)
+
+    return visit(source, inputs, pull)
+
+
+def _pulled(action: Action, x: Tensor, measure: Measure, at: Layout) -> bool:
+    """Whether canonicalizing changes this leaf: the group moves it, or points that match are averaged."""
+    if action.moves:
+        return True
+    numbers = x.is_floating_point() or x.is_complex()
+    return measure.size > 1 and numbers and _matched(measure, action, x, at)
+
+
+def _matched(measure: Measure, action: Action, x: Tensor, at: Layout) -> bool:
+    """Whether matchings of points reorder this leaf."""
+    return measure.permutations is not None and action.per_point is not False and at.is_per_point(x, action.event)
+
+
+def _coset_mean(action: Action, x: Tensor, back: Tree, measure: Measure, at: Layout) -> Tensor:
+    """The average of the canonical forms over each coset, (cosets, B or N, ...)."""
+    m, s = measure.cosets, measure.size
+    weights = measure.weights.reshape(m, s, -1)
+    weights = weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    weights = per_row(weights.flatten(0, 1), at, x).reshape(m, s, -1)
+    g = rows_of(back, at, x)
+    matched = _matched(measure, action, x, at)
+    forms = []
+    for c in range(m):
+        h = tree_map(lambda leaf: leaf[c * s : (c + 1) * s], g)  # noqa: B023
+        if hasattr(action, "mean") and not matched and not measure.group.permutes:
+            forms.append(action.mean(h, weights[c], x))
+            continue
+        wide = x.unsqueeze(0).expand(s, *x.shape)
+        moved = action.act(h, wide) if action.moves else wide
+        if matched:
+            moved = gather_points(measure.permutations[c * s : (c + 1) * s], moved)  # type: ignore[index]
+        forms.append(weigh(weights[c], moved).sum(0))
+    return masked(torch.stack(forms).to(x.dtype), x, action, at)
+
+
+def per_row(values: Tensor, at: Layout, x: Tensor) -> Tensor:
+    """Values (K, B) per sample, as (K, N) per ragged row where ``x`` is per row."""
+    return values.index_select(1, at.batch) if at.batch is not None and at.is_per_row(x) else values
+
+
+def rows_of(g: Tree, at: Layout, x: Tensor) -> Tree:
+    """Elements (K, B, ...) per sample, as (K, N, ...) per ragged row where ``x`` is per row."""
+    return tree_map(lambda leaf: per_row(leaf, at, x), g)
+
+
+def masked(values: Tensor, x: Tensor, action: Action, at: Layout) -> Tensor:
+    """Zero the padded points of values (K, B, n, ...)."""
+    if at.mask is None or action.per_point is False or not at.is_per_point(x, action.event):
+        return values
+    return values * at.mask.reshape(1, *at.mask.shape, *(1,) * (values.dim() - 3)).to(values.dtype)
+
+
+def gather_points(permutations: Tensor, x: Tensor) -> Tensor:
+    """Canonical point j reads input point ``permutations[..., j]``; x is (K, B, n, ...) or (K, N, ...)."""
+    where = permutations.reshape(*permutations.shape, *(1,) * (x.dim() - permutations.dim()))
+    return x.gather(permutations.dim() - 1, where.expand(*permutations.shape, *x.shape[permutations.dim() :]))
+
+
+def _stacked(at: Layout, copies: int) -> Layout:
+    """The layout of ``copies`` copies of a ragged batch, one after the other."""
+    offsets = torch.arange(copies, device=at.batch.device)[:, None] * at.samples  # type: ignore[union-attr]
+    return Layout(samples=copies * at.samples, batch=(at.batch[None] + offsets).flatten())  # type: ignore[index]
+
+
+def _pick(values: Tensor, rows: Tensor, at: Layout, x: Tensor) -> Tensor:
+    """Pick (coset, sample) pairs of values (cosets, B or N, ...)."""
+    flat = values.flatten(0, 1)
+    if at.batch is None or not at.is_per_row(x):
+        return flat.index_select(0, rows)
+    return flat.index_select(0, _stacked(at, values.shape[0]).take(rows)[1])  # type: ignore[arg-type]
+
+
+def shape_classes(measure: Measure, source: Action, inputs: Tree, rows: Tensor) -> list[Tensor]:
+    """The (coset, sample) pairs, split where canonical inputs have different shapes (quarter turns of non-square images)."""
+    labels = None
+    for action, x in flatten(source, inputs).values():
+        found = action.shape_labels(measure.elements, x)
+        labels = found if labels is None else labels
+    if labels is None:
+        return [rows]
+    labels = labels.flatten()[rows]
+    parts = [rows[~labels], rows[labels]]
+    return [part for part in parts if part.numel()]
+
+
+def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Tensor, canonical: Layout) -> Tree:
+    """The model's outputs for the listed pairs, moved back by their elements; zero for pairs that are not listed.
+
+    Args:
+        measure: what the frame found.
+        target: how the group moves the outputs.
+        outputs: the model's outputs for R (coset, sample) pairs.
+        at: the layout of the inputs.
+        rows: (R,) the pairs c * B + b that entered the model.
+        canonical: the layout of the canonical inputs, for the sizes of images.
+
+    Returns:
+        A tree like the outputs with leaves (cosets or K, B or N, ...).
+    """
+    new_at = replace(at.take(rows % measure.samples)[0], size=canonical.size, sizes=canonical.sizes)
+
+    def push(action: Action, y: Any, name: str) -> Any:
+        if not isinstance(y, Tensor) or not action.averaged:
+            return y
+        if y.dim() == 0 or y.shape[0] not in (new_at.samples, new_at.rows):
+            raise InputError(
+                explain(
+                    f"{name} is {describe(y)} for {new_at.samples} samples" + (f" with {new_at.rows} rows" if new_at.rows else ""),
+                    "one entry per sample (or per row of a ragged batch)",
+                    "return one entry per sample, or declare it Ignore",
+                )
+            )
+        if measure.size == 1:
+            g = tree_map(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), measure.elements)
+            moved = action.act(g, _settled(y, measure, action, at), new_at) if action.moves else y
+            values = _place(moved, rows, at, new_at, measure)
+        else:
+            values = _carry_coset(action, _place(y, rows, at, new_at, measure), measure, at)
+        return masked(values, values[0], action, at)
+
+    return visit(target, outputs, push, "output")
+
+
+def _settled(y: Tensor, measure: Measure, action: Action, at: Layout) -> Tensor:
+    """Outputs averaged over permutations of equal rows."""
+    return y if measure.ties is None else average_ties(action, y, measure.ties)
+
+
+def _place(y: Tensor, rows: Tensor, at: Layout, new_at: Layout, measure: Measure) -> Tensor:
+    """Outputs of R pairs as (cosets, B or N, ...), zero where a pair is not listed."""
+    if rows.shape[0] == measure.cosets * measure.samples:
+        return y.reshape(measure.cosets, -1, *y.shape[1:])
+    if not new_at.is_per_row(y):
+        base = y.new_zeros(measure.cosets * measure.samples, *y.shape[1:])
+        return base.index_copy(0, rows, y).reshape(measure.cosets, -1, *y.shape[1:])
+    stacked = _stacked(at, measure.cosets)
+    base = y.new_zeros(stacked.batch.shape[0], *y.shape[1:])  # type: ignore[union-attr]
+    return base.index_copy(0, stacked.take(rows)[1], y).reshape(measure.cosets, -1, *y.shape[1:])  # type: ignore[arg-type]
+
+
+def _carry_coset(action: Action, stacked: Tensor, measure: Measure, at: Layout) -> Tensor:
+    """Outputs (cosets, B or N, ...) moved back by every element of their coset, (K, B or N, ...)."""
+    x = stacked[0]
+    matched = _matched(measure, action, x, at)
+    if not action.moves and not matched:
+        return stacked
+    wide = stacked.unsqueeze(1).expand(measure.cosets, measure.size, *stacked.shape[1:]).flatten(0, 1)
+    moved = action.act(rows_of(measure.elements, at, x), wide) if action.moves else wide
+    return gather_points(torch.argsort(measure.permutations, dim=-1), moved) if matched else moved  # type: ignore[arg-type]
+
+
+def integrate(measure: Measure, target: Action, carried: Tree, at: Layout) -> tuple[Tree, Tree]:
+    """The mean of what :func:`carry` returned, and its standard deviation over the measure.
+
+    Returns:
+        Two trees like the outputs; the second holds None where a standard deviation means nothing.
+    """
+    spreads: list[Tensor | None] = []
+
+    def average(action: Action, values: Any, name: str) -> Any:
+        if not isinstance(values, Tensor) or not action.averaged:
+            spreads.append(None)
+            return values
+        weights = measure.weights if values.shape[0] == measure.weights.shape[0] else measure.coset_weights()
+        mean, spread = _mean(per_row(weights, at, values[0]), values, name)
+        spreads.append(spread)
+        return mean
+
+    mean = visit(target, carried, average, "output")
+    values = iter(spreads)
+    return mean, visit(target, carried, lambda action, y, name: next(values), "output")
+
+
+def _mean(weights: Tensor, values: Tensor, name: str) -> tuple[Tensor, Tensor | None]:
+    if values.shape[0] == 1:
+        return values[0], torch.zeros_like(values[0])
+    if not (values.is_floating_point() or values.is_complex()):
+        raise InputError(
+            explain(
+                f"{name} holds {values.dtype} values over {values.shape[0]} elements",
+                "numbers that can be averaged",
+                "return scores or logits and decide afterwards, or declare it Ignore",
+            )
+        )
+    mean = weigh(weights, values).sum(0)
+    if torch.compiler.is_compiling():
+        return mean, None
+    return mean, weigh(weights, (values - mean).detach().abs().square()).sum(0).clamp_min(0).sqrt()
