@@ -162,7 +162,7 @@ def test_forces_left_behind_are_caught():
     assert wrong.components["rotation"] > 0.1
     assert wrong.components["translation"] < 1e-10
     bad = {name: value for name, value in wrong.outputs.items() if value > 1e-6}
-    assert list(bad) == ["output['forces']"]
+    assert list(bad) == ["forces"]
 
 
 def test_velocities_declared_trivial_are_remarked():

@@ -214,7 +214,7 @@ def test_several_outputs_the_worst_counts():
     G = groups.Orthogonal(3)
     target = actions.Dict(good=actions.Trivial(G), bad=actions.Trivial(G))
     report = audit(lambda v: {"good": v.norm(dim=-1), "bad": v[:, 0]}, actions.Vectors(G) >> target, torch.randn(9, 3))
-    good, bad = (next(value for name, value in report.outputs.items() if key in name) for key in ("good", "bad"))
+    good, bad = report.outputs["good"], report.outputs["bad"]
     assert good < 1e-6
     assert bad > 0.5
     assert report.error == pytest.approx(float(bad), rel=1e-6)
@@ -278,5 +278,20 @@ def test_audits_repeat_and_leave_the_random_state_alone():
 def test_chunks_do_not_change_the_answer():
     G = groups.Orthogonal(3)
     x = torch.randn(7, 5, 3, dtype=torch.float64)
-    whole, parts = (audit(Shifted(3).double(), vectors(G), x, samples=5, chunk=c) for c in (512, 3))
+    whole, parts = (audit(Shifted(3).double(), vectors(G), x, samples=5, chunk=c) for c in (512, 8))
     assert whole.errors == pytest.approx(parts.errors, rel=1e-12)
+
+
+def test_large_batches_are_measured_in_blocks():
+    G = groups.SpecialOrthogonal(2)
+    entered = []
+
+    def counts(x):
+        entered.append(len(x))
+        return x + 0.05
+
+    x = torch.randn(30, 2, dtype=torch.float64)
+    report = audit(counts, vectors(G), x, samples=5, chunk=8, lie=True)
+    assert max(entered) <= 8
+    assert report.error == pytest.approx(audit(counts, vectors(G), x, samples=5).error, rel=1e-12)
+    assert report.inputs == 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -108,7 +109,7 @@ def _measure(
         floor=max(laws.floor("input"), laws.floor("output")),
         action_error=laws.error,
         laws=laws.checks,
-        outputs={name: estimate(e, drawn.exhaustive) for name, e in found.relative().items()},
+        outputs={_short(name): estimate(e, drawn.exhaustive) for name, e in found.relative().items()},
         components=components,
         lie=lie_found.value,
         lie_how=lie_found.how,
@@ -149,6 +150,12 @@ def _child(generator: torch.Generator) -> torch.Generator:
     """A generator of its own, so that how much one step draws does not change the next."""
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     return torch.Generator(generator.device).manual_seed(seed)
+
+
+def _short(name: str) -> str:
+    """The key of an output: ``output['a']['b']`` becomes ``a.b``; a single output keeps its name."""
+    keys = re.findall(r"\['?([^'\]]+)'?\]", name)
+    return ".".join(keys) or name
 
 
 def _eps(batch: Batch) -> float:

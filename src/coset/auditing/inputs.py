@@ -17,7 +17,7 @@ from .norms import named_leaves
 from .running import model_tensors
 from .sweep import Batch
 
-CHUNK = 512
+CHUNK = 128
 
 
 def prepare(model: Callable[..., Any], signature: Signature, inputs: Tree, chunk: int, notes: list[str]) -> Batch:
@@ -34,7 +34,7 @@ def prepare(model: Callable[..., Any], signature: Signature, inputs: Tree, chunk
     if not callable(model):
         raise InputError(explain(f"{describe(model)} as model", "a callable, such as a torch.nn.Module", "pass the model itself"))
     if chunk < 1:
-        raise InputError(explain(f"chunk={chunk}", "at least one sample per call", "pass chunk=512"))
+        raise InputError(explain(f"chunk={chunk}", "at least one sample per call", "pass chunk=128"))
     x = _arrays(model, inputs, notes)
     tensors = list(leaves(x))
     if not tensors:

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from ..tree import Tree, leaves, tree_map
 from .norms import act_on, named_leaves, squares
-from .running import Runner, module_of
+from .running import Runner, model_tensors, module_of
 from .sweep import Batch
 
 AGREE = 0.02
+LARGEST = 300_000_000
+"""Models with more numbers than this are not copied to float64."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ def lie_error(runner: Runner, batch: Batch) -> LieError:
     reason = _impossible(runner, batch)
     if reason:
         return LieError(None, reason)
+    if batch.at.samples > batch.most:
+        batch = _head(runner, batch)
     doubled = _in_double(runner, batch)
     runner, batch, word = doubled or (runner, batch, f"in {_dtype(batch.x)}")
     y = runner(batch.x)
@@ -48,6 +52,12 @@ def lie_error(runner: Runner, batch: Batch) -> LieError:
     curves = [Curve(runner, batch, i) for i in range(batch.group.lie_dimension)]
     values, method = _derivatives(curves, scales)
     return LieError(sum(values) / len(values), f"{method} {word}")
+
+
+def _head(runner: Runner, batch: Batch) -> Batch:
+    """As many inputs as one call may hold."""
+    x = runner.source.take(batch.x, torch.arange(batch.most, device=batch.device), batch.at)
+    return replace(batch, x=x, at=runner.source.layout(x))
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,8 @@ def _in_double(runner: Runner, batch: Batch) -> tuple[Runner, Batch, str] | None
     """The same question in float64, on a copy of the model; None when the model does not run there."""
     if _dtype(batch.x) == torch.float64:
         return runner, batch, "in float64"
+    if sum(t.numel() for t in model_tensors(runner.model)) > LARGEST:
+        return None
     try:
         double = replace(runner, model=_doubled(runner.model))
         wide = replace(batch, x=tree_map(_widen, batch.x))

@@ -37,7 +37,7 @@ class Report:
             ascent, ``worst_found_by`` the method.
         floor: error of the action's own round trip and composition, without the model; beside the error, never subtracted.
         action_error: the largest residual of any law of the declared actions; ``laws`` lists them all.
-        outputs: by output, mean error with ``.stderr``.
+        outputs: by key or position of the output (``output`` for a single one), mean error with ``.stderr``.
         components: by named subgroup (rotation, reflection, translation, permutation), mean error with ``.stderr``.
         lie: Lie-derivative error, or None; ``lie_how`` says how it was found or why there is none.
         layers: growth of the difference, layer by layer; ``layers_how`` says what was left out.

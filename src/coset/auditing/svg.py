@@ -51,8 +51,8 @@ class LogAxis:
         finite = [v for v in values if math.isfinite(v)]
         logs = [math.log10(max(v, LOWEST)) for v in finite if v > 0] or [0.0]
         self.low, self.high = math.floor(min(logs)), math.ceil(max(logs))
-        if any(v <= 0 for v in finite):  # a decade below everything else is kept for zeros
-            self.low -= 1
+        self.zeros = any(v <= 0 for v in finite)
+        self.low -= self.zeros  # a decade below everything else is kept for zeros
         if self.high == self.low:
             self.high += 1
         self.start, self.stop = start, stop
@@ -62,6 +62,10 @@ class LogAxis:
         at = math.log10(max(value, LOWEST)) if math.isfinite(value) else self.high
         at = min(max(at, self.low), self.high)
         return self.start + (at - self.low) / (self.high - self.low) * (self.stop - self.start)
+
+    def name(self, exponent: int) -> str:
+        """What a tick says: a power of ten, or zero at the end that is kept for zeros."""
+        return "0" if self.zeros and exponent == self.low else power(exponent)
 
     def ticks(self, most: int = 8) -> range:
         """Exponents to label."""
@@ -86,7 +90,10 @@ def frame(axis: LogAxis, title: str) -> list[str]:
     drawn = [tag("text", escape(title), class_="axis", text_anchor="middle", transform=turned)]
     for exponent in axis.ticks():
         y = axis(10.0**exponent)
-        drawn += [tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"), label(LEFT - 8, y + 4, power(exponent), anchor="end")]
+        drawn += [
+            tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"),
+            label(LEFT - 8, y + 4, axis.name(exponent), anchor="end"),
+        ]
     return drawn
 
 
@@ -140,7 +147,7 @@ def histogram(errors: Sequence[float], floor: float, bound: float, bins: int = 3
         counts[min(int((axis(e) - LEFT) / width), bins - 1)] += 1
     base, tall = HEIGHT - BOTTOM, max(counts) or 1
     drawn = [tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=base, y2=base, class_="grid")]
-    drawn += [label(axis(10.0**k), base + 18, power(k)) for k in axis.ticks(10)]
+    drawn += [label(axis(10.0**k), base + 18, axis.name(k)) for k in axis.ticks(10)]
     for tick in nice(tall, 4):
         y = base - tick / tall * (base - TOP - 8)
         if tick == int(tick):
