@@ -84,6 +84,7 @@ def audit(
 def _measure(
     runner: Runner, batch: Batch, samples: int, generator: torch.Generator, notes: list[str], wanted: tuple[bool, bool, bool]
 ) -> Report:
+    """The actions first, then the model, part by part."""
     layers, lie, ascend = wanted
     laws = _check_actions(runner, batch, _child(generator))
     noise = _noise(runner, batch, notes)
@@ -94,14 +95,9 @@ def _measure(
     lie_found = lie_error(runner, batch) if lie else LieError(None, "not asked for")
     growth, left_out = layer_growth(runner, batch, found) if layers else ([], "not asked for")
     failures = laws.failures() + _nothing_moves(laws, batch, notes) + _not_finite(found)
-    notes += _facts(runner, batch, found)
-    total = found.total()
-    mean = estimate(total, drawn.exhaustive)
     return Report(
         **_names(runner, batch),
-        error=float(mean),
-        stderr=mean.stderr,
-        quantiles={q: float(total.flatten().quantile(q)) for q in (0.5, 0.9, 0.99, 1.0)},
+        **_errors(found),
         worst=element,
         worst_random=random,
         worst_input=at_input,
@@ -109,21 +105,32 @@ def _measure(
         floor=max(laws.floor("input"), laws.floor("output")),
         action_error=laws.error,
         laws=laws.checks,
-        outputs={_short(name): estimate(e, drawn.exhaustive) for name, e in found.relative().items()},
         components=components,
         lie=lie_found.value,
         lie_how=lie_found.how,
         layers=growth,
         layers_how=left_out,
         noise=noise,
-        samples=drawn.count,
-        exhaustive=drawn.exhaustive,
-        sizes=found.sizes.flatten().tolist(),
-        size_unit=found.unit,
-        errors=total.flatten().tolist(),
-        notes=notes,
+        notes=notes + _facts(runner, batch, found),
         failures=failures,
     )
+
+
+def _errors(found: Sweep) -> dict[str, Any]:
+    """The statistics of one sweep over inputs and elements."""
+    total, whole = found.total(), found.draw.exhaustive
+    mean = estimate(total, whole)
+    return {
+        "error": float(mean),
+        "stderr": mean.stderr,
+        "quantiles": {q: float(total.flatten().quantile(q)) for q in (0.5, 0.9, 0.99, 1.0)},
+        "outputs": {_short(name): estimate(e, whole) for name, e in found.relative().items()},
+        "samples": found.draw.count,
+        "exhaustive": whole,
+        "sizes": found.sizes.flatten().tolist(),
+        "size_unit": found.unit,
+        "errors": total.flatten().tolist(),
+    }
 
 
 def _same(g: Tree) -> Tree:
