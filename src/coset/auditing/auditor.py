@@ -18,6 +18,7 @@ from .laws import Laws, Side, State, check_side, floating
 from .layers import layer_growth
 from .lie import LieError, lie_error
 from .norms import difference, named_leaves, squares
+from .order import SMALL, declared_unordered, point_order
 from .report import Report
 from .running import Runner, evaluation, module_of, observations
 from .search import worst
@@ -94,7 +95,8 @@ def _measure(
     element, random, at_input, how = worst(runner, batch, found, generator, ascend)
     lie_found = lie_error(runner, batch) if lie else LieError(None, "not asked for")
     growth, left_out = layer_growth(runner, batch, found) if layers else ([], "not asked for")
-    failures = laws.failures() + _nothing_moves(laws, batch, notes) + _not_finite(found)
+    order = point_order(runner, batch, _child(generator))
+    failures = _order(runner, order) + laws.failures() + _nothing_moves(laws, batch, notes) + _not_finite(found)
     return Report(
         **_names(runner, batch),
         **_errors(found),
@@ -106,6 +108,7 @@ def _measure(
         action_error=laws.error,
         laws=laws.checks,
         components=components,
+        point_order=order,
         lie=lie_found.value,
         lie_how=lie_found.how,
         layers=growth,
@@ -231,6 +234,16 @@ def _nothing_moves(laws: Laws, batch: Batch, notes: list[str]) -> list[str]:
         return [f"the declared source action leaves these inputs where they are, {every}: the audit can say nothing"]
     notes += [f"{name} is declared to move, but no sampled element changes it" for name in still]
     return []
+
+
+def _order(runner: Runner, order: Estimate | None) -> list[str]:
+    """A failure when a frame for unordered points wraps a model that sees their order."""
+    if order is None or order <= SMALL or not declared_unordered(runner.model):
+        return []
+    return [
+        f"the frame takes the points for an unordered set (colours=), but another order of the points changes the output by {order:.2e}: "
+        "wrap a model that treats them as a set, leave colours out, or declare a group with Symmetric()"
+    ]
 
 
 def _not_finite(found: Sweep) -> list[str]:

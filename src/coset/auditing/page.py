@@ -139,6 +139,8 @@ def _table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) ->
 
 def _tables(report: Report) -> str:
     parts = [(name, number(v), number(v.stderr)) for name, v in report.components.items()]
+    if report.point_order is not None:
+        parts.append(("order of points, outside of the group", number(report.point_order), number(report.point_order.stderr)))
     outputs = [(name, number(v), number(v.stderr)) for name, v in report.outputs.items()]
     quantiles = [[number(v) for v in report.quantiles.values()]]
     levels = [f"{100 * q:g} %" for q in report.quantiles]

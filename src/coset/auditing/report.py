@@ -39,6 +39,8 @@ class Report:
         action_error: the largest residual of any law of the declared actions; ``laws`` lists them all.
         outputs: by key or position of the output (``output`` for a single one), mean error with ``.stderr``.
         components: by named subgroup (rotation, reflection, translation, permutation), mean error with ``.stderr``.
+        point_order: change of the output when the points are listed in another order, where the group does not permute
+            them; beside the error, and a failure only where a frame was built for unordered points (``colours=``).
         lie: Lie-derivative error, or None; ``lie_how`` says how it was found or why there is none.
         layers: growth of the difference, layer by layer; ``layers_how`` says what was left out.
         noise: difference between two calls on equal inputs; None for a deterministic model.
@@ -79,6 +81,7 @@ class Report:
     errors: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    point_order: Estimate | None = None
 
     @property
     def default_bound(self) -> float:
@@ -114,6 +117,7 @@ class Report:
         plain["worst"] = {"error": self.worst.error, "element": self.worst.element}
         plain["outputs"] = {k: {"error": v.error, "stderr": v.stderr} for k, v in self.outputs.items()}
         plain["components"] = {k: {"error": v.error, "stderr": v.stderr} for k, v in self.components.items()}
+        plain["point_order"] = None if self.point_order is None else float(self.point_order)
         plain["laws"] = [{**asdict(law), "holds": law.holds} for law in self.laws]
         plain["layers"] = [asdict(layer) for layer in self.layers]
         plain |= {"passed": self.passed(), "default_bound": self.default_bound, "verdict": self.verdict()}

@@ -41,6 +41,10 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
     if report.noise is not None:
         found.append(("noise", number(report.noise), "two calls on equal inputs, different seeds"))
     found += [(f"  {name}", _with(v, v.stderr), "component") for name, v in report.components.items()]
+    if report.point_order is not None:
+        found.append(
+            ("order of points", _with(report.point_order, report.point_order.stderr), "the points listed otherwise; not in the group")
+        )
     if len(report.outputs) > 1:
         found += [(f"  {name}", _with(v, v.stderr), "output") for name, v in report.outputs.items()]
     return found
