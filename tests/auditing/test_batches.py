@@ -172,3 +172,14 @@ def test_bound_methods_of_modules_are_put_into_evaluation_mode():
     assert report.noise is None
     assert net.drop.training
     assert report.model.endswith("Net.embed")
+
+
+def test_padded_rows_under_permutations():
+    G = groups.Symmetric() * groups.Orthogonal(3)
+    source = actions.Dict(pos=actions.Points(G, mask="mask"), mask=actions.Ignore(G))
+    mask = torch.arange(5) < torch.tensor([5, 3])[:, None]
+    x = {"pos": torch.randn(2, 5, 3, dtype=torch.float64) * mask[..., None], "mask": mask}
+    report = audit(lambda pos, mask: pos * pos.norm(dim=-1, keepdim=True), source >> actions.Vectors(G, mask="mask"), x)
+    assert not report.failures
+    assert report.passed(1e-12)
+    assert not audit(lambda pos, mask: pos.cumsum(1), source >> actions.Vectors(G, mask="mask"), x).passed(1e-2)
