@@ -65,9 +65,9 @@ def against_bare(wrapped: Symmetrized, bare: nn.Module, inputs: Any, per_sample:
     """Compare a symmetrized model with the model inside, on the frame's canonical inputs.
 
     The model inside is called by itself on the canonical inputs; its outputs are carried back by the frame's elements
-    and averaged by hand. ``distance`` is how far the symmetrized model is from that, over inputs without a symmetry of
-    their own, ``canonical`` how far it is from the bare model at canonical inputs: zero for a frame of one element,
-    not for an average. ``size`` and ``variation`` are zero for a model that returns zeros or a constant.
+    and averaged by hand. ``distance`` is how far the symmetrized model is from that; ``canonical`` how far it is from
+    the bare model at the canonical inputs themselves, over the ``generic`` inputs, which have no symmetry of their own:
+    zero for a frame of one element, not for an average. ``size`` and ``variation`` are zero for a model that returns zeros or a constant.
 
     Args:
         wrapped: the symmetrized model.
@@ -79,21 +79,20 @@ def against_bare(wrapped: Symmetrized, bare: nn.Module, inputs: Any, per_sample:
     at = source.layout(inputs)
     measure: Measure = wrapped.frame(inputs)
     rows = (measure.coset_weights().flatten() > 0).nonzero().flatten()
-    plain = single(measure)
     canonical = canonicalize(measure, source, inputs, at, rows)
     outputs = invoke(bare, canonical)
     carried = carry_back(measure, target.act, outputs, at, rows)
-    first = (rows < measure.samples) & plain[rows % measure.samples]
+    first = rows < measure.samples
     upright = tree_map(lambda leaf: leaf[first], canonical)
     there, expected = invoke(wrapped, upright), outputs[first]
+    plain = single(measure)[rows[first]]
     summary = per_sample(there, upright).double()
     return {
-        "distance": relative(invoke(wrapped, inputs)[plain], carried[plain]),
-        "canonical": relative(there, expected),
-        "size": float(there.square().mean().sqrt()) / (float(expected.square().mean().sqrt()) or 1.0),
-        "rms": float(there.square().mean().sqrt()),
-        "variation": relative(summary.mean(0).expand_as(summary), summary) if bool(summary.any()) else 0.0,
+        "distance": relative(invoke(wrapped, inputs), carried),
+        "canonical": relative(there[plain], expected[plain]) if bool(plain.any()) else None,
         "generic": int(plain.sum()),
+        "size": float(there.square().mean().sqrt()) / (float(expected.square().mean().sqrt()) or 1.0),
+        "variation": relative(summary.mean(0).expand_as(summary), summary) if bool(summary.any()) else 0.0,
     }
 
 
@@ -109,14 +108,14 @@ def single(measure: Measure) -> Tensor:
 
 
 def carry_back(measure: Measure, act: Callable[..., Tensor], outputs: Tensor, at: Layout, rows: Tensor) -> Tensor:
-    """The average over cosets of outputs (R, ...), each moved by the heaviest element of its coset."""
-    weights = measure.weights.reshape(measure.cosets, measure.size, -1)
-    coset, sample = rows // measure.samples, rows % measure.samples
-    which = coset * measure.size + weights.argmax(1)[coset, sample]
-    moved = act(tree_map(lambda leaf: leaf[which, sample], measure.elements), outputs)
-    if measure.permutations is not None and at.is_per_point(outputs[:1].expand(at.samples, *outputs.shape[1:]), 1):
+    """The average of outputs (R, ...) of the listed (coset, sample) pairs, moved by every element of their cosets."""
+    entered = torch.full((measure.cosets * measure.samples,), -1).index_copy(0, rows, torch.arange(rows.shape[0]))
+    which, sample = (measure.weights > 0).nonzero().unbind(1)
+    there = outputs[entered[which // measure.size * measure.samples + sample]]
+    moved = act(tree_map(lambda leaf: leaf[which, sample], measure.elements), there)
+    if measure.permutations is not None and at.points == moved.shape[1] and moved.dim() > 2:
         moved = gather_points(torch.argsort(measure.permutations[which, sample], -1), moved)
-    share = measure.coset_weights()[coset, sample].to(moved.dtype)
+    share = measure.weights[which, sample].to(moved.dtype)
     total = moved.new_zeros(measure.samples, *moved.shape[1:])
     return total.index_add(0, sample, moved * share.reshape(-1, *(1,) * (moved.dim() - 1)))
 

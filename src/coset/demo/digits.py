@@ -63,11 +63,11 @@ def _part(
 ) -> tuple[list[dict[str, Any]], dict[str, nn.Module]]:
     """The rows of one group, and the models by name."""
     bare = Classifier(net)
-    rows = [_judge("bare", bare, bare, group, settings, data) | {"frame": "none", "exact": False, "moved_by": str(group), "trained": "upright"}]
+    rows = [_judge("bare", bare, bare, group, settings, data) | {"frame": "none", "exact": False, "moved_by": str(group), "in_training": False}]
     models: dict[str, nn.Module] = {}
     choices: list[tuple[str, Frame, bool]] = [
         ("full average", Full(), False),
-        ("full, trained through it", Stochastic(Full(), torch.Generator().manual_seed(settings.seed)), True),
+        ("full, trained", Stochastic(Full(), torch.Generator().manual_seed(settings.seed)), True),
     ]
     for title, frame, through in choices:
         step(f"digits: {title} under {name}")
@@ -76,7 +76,7 @@ def _part(
         if through:
             fit(model, data.train, data.train_labels, settings.steps, settings.seed)
         facts = against_bare(model, inside, data.test[: settings.audited], scores)
-        extra = {"frame": repr(frame), "moved_by": str(group), "trained": "through the frame" if through else "upright, without it"}
+        extra = {"frame": repr(frame), "moved_by": str(group), "in_training": through}
         rows.append(_judge(title, model, inside, group, settings, data) | calls(model, data.test) | facts | extra | {"exact": bool(model.frame.exact)})
         models[title] = model
     frames: list[tuple[str, Frame]] = [("PCA", PCA(of="pos")), ("minimal", Minimal(of="pos", colours="ink"))]
@@ -86,7 +86,7 @@ def _part(
         model = OnImages(inner)
         inside = Classifier(inner.model.cnn)  # type: ignore[union-attr]
         facts = against_bare(inner, inner.model, cloud(data.test[: settings.audited]), scores)  # type: ignore[arg-type]
-        extra = {"frame": repr(frame), "moved_by": str(plane), "trained": "through the frame", "exact": bool(inner.frame.exact)}
+        extra = {"frame": repr(frame), "moved_by": str(plane), "in_training": True, "exact": bool(inner.frame.exact)}
         rows.append(_judge(title, model, inside, group, settings, data) | calls(inner, cloud(data.test)) | facts | extra)
         models[title] = model
     return rows, models

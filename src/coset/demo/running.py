@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from pathlib import Path
@@ -46,7 +47,9 @@ def main(
     from rich.console import Console
 
     console, settings = Console(), settings or Settings(seed=seed)
-    results = run(console, settings, network)
+    if not console.is_terminal:
+        console = Console(width=100)
+    results = plain(run(console, settings, network))
     results["bounds"] = bounds.check(results)
     results["passed"] = all(record["met"] for record in results["bounds"])
     tables.show(console, results)
@@ -65,10 +68,11 @@ def run(console: Any, settings: Settings, network: nn.Module | None = None) -> d
     """Both parts, with a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    start = time.perf_counter()
+    start, threads = time.perf_counter(), torch.get_num_threads()
     atoms, images = load_molecules(settings), load_digits(settings)
     columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     marks: list[tuple[str, float]] = []
+    torch.set_num_threads(1)  # the networks are small: more threads would wait for each other, and blur the times
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("starting", total=STAGES)
 
@@ -80,7 +84,18 @@ def run(console: Any, settings: Settings, network: nn.Module | None = None) -> d
         bar.update(task, description="done", total=len(marks), completed=len(marks))
     marks.append(("end", time.perf_counter()))
     seconds = {name: later - at for (name, at), (_, later) in zip(marks, marks[1:], strict=False)}
-    return {"environment": environment(settings) | {"seconds": time.perf_counter() - start, "stages": seconds}} | found
+    facts = environment(settings)
+    torch.set_num_threads(threads)
+    return {"environment": facts | {"seconds": time.perf_counter() - start, "stages": seconds}} | found
+
+
+def plain(x: Any) -> Any:
+    """Numbers that are not finite become None, so that any reader takes the JSON."""
+    if isinstance(x, float):
+        return x if math.isfinite(x) else None
+    if isinstance(x, dict):
+        return {str(key): plain(value) for key, value in x.items()}
+    return [plain(value) for value in x] if isinstance(x, (list, tuple)) else x
 
 
 def environment(settings: Settings) -> dict[str, Any]:

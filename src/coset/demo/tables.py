@@ -38,12 +38,12 @@ def times(value: float | None) -> str:
 
 def verdict(row: dict[str, Any]) -> str:
     """Whether a method is exact, in a word."""
-    return "bare" if row["name"] == "bare" else "exact" if row["exact"] else "approximate"
+    return "bare" if row["name"] == "bare" else "exact" if row["exact"] else "approx."
 
 
-def components(row: dict[str, Any]) -> str:
-    """The error under each named subgroup."""
-    return ", ".join(f"{name} {number(value)}" for name, value in row["components"].items())
+def yes(value: bool) -> str:
+    """A truth in a word."""
+    return "yes" if value else "no"
 
 
 def field(key: str, show: Callable[[Any], str] = number) -> Callable[[dict[str, Any]], str]:
@@ -51,29 +51,43 @@ def field(key: str, show: Callable[[Any], str] = number) -> Callable[[dict[str, 
     return lambda row: show(row.get(key))
 
 
+SHORT = {"Euclidean(3)": "E(3)", "SpecialEuclidean(3)": "SE(3)", "Octahedral()": "O", "Cyclic(4)": "C4", "Dihedral(4)": "D4",
+         "SpecialOrthogonal(2)": "SO(2)", "Orthogonal(2)": "O(2)"}  # fmt: skip
+"""The usual names of the groups."""
+
+
+def group(name: Any) -> str:
+    """The usual name of a group."""
+    return SHORT.get(str(name), str(name))
+
+
+def after(row: dict[str, Any]) -> str:
+    """The error of the symmetrized model."""
+    return "–" if row["name"] == "bare" else number(row["error"])
+
+
 METHOD = Column("method", "how the model is symmetrized", lambda row: row["name"], left=True)
-AFTER = Column(
-    "after", "the same with the frame around the model", lambda row: "–" if row["name"] == "bare" else f"{number(row['error'])} {verdict(row)}"
-)
+KIND = Column("kind", "whether the method promises exactness", verdict, left=True)
 COST = Column("cost", "median time of one call, as a multiple of the bare model's", field("cost", times))
 CALLS = Column("samples", "samples that enter the model for one input", field("samples", times))
 
 MOLECULES = [
     METHOD,
-    Column("group", "the group of the audit", lambda row: row["group"], left=True),
+    Column("group", "of the audit: E(3) all motions, SE(3) without reflections, O the 24 rotations of a cube", field("group", group), left=True),
     Column("before", "error of the bare model: mean of |f(gx) − g f(x)| over the RMS of |f|", field("before")),
-    AFTER,
+    Column("after", "the same with the frame around the model", after),
+    KIND,
     Column("worst", "the largest error after, over molecules and elements", field("worst")),
-    Column("under E(3)", "error after under all rotations, reflections and translations", field("everywhere")),
+    Column("in E(3)", "error after under all rotations, reflections and translations", field("everywhere")),
     COST,
     CALLS,
 ]
 
 DIGITS = [
     METHOD,
-    Column("trained", "how the network inside met the upright training digits", lambda row: row["trained"], left=True),
     Column("before", "error of the network inside, without the frame", field("before")),
-    AFTER,
+    Column("after", "the same with the frame around the network", after),
+    KIND,
     Column("upright", "correct answers on upright test digits", field("upright", percent)),
     Column("rotated", "correct answers, mean over all elements of the group", field("rotated", percent)),
     Column("mirrored", "correct answers on test digits mirrored left to right", field("mirrored", percent)),
@@ -81,22 +95,29 @@ DIGITS = [
     CALLS,
 ]
 
-COMPONENTS = [METHOD, Column("frame", "what was passed to coset.symmetrize", lambda row: row["frame"], left=True),
-              Column("components", "error after, by named subgroup", components, left=True),
-              Column("floor", "rounding of the action itself, without the model", field("floor"))]  # fmt: skip
+COMPONENTS = [
+    METHOD,
+    Column("frame", "what was passed to coset.symmetrize", lambda row: row["frame"], left=True),
+    *(Column(name, f"error after, under {name}s alone", lambda row, name=name: number(row["components"].get(name)))  # type: ignore[misc]
+      for name in ("rotation", "reflection", "translation")),
+    Column("floor", "rounding of the action itself, without the model", field("floor")),
+]  # fmt: skip
+
+FRAMES = [
+    METHOD,
+    Column("frame", "what was passed to coset.symmetrize", lambda row: row["frame"], left=True),
+    Column("moves by", "the group of the frame", field("moved_by", group), left=True),
+    Column("in training", "whether the network met the upright training digits through the frame", field("in_training", yes), left=True),
+]
 
 FAITHFUL = [
     METHOD,
-    Column(
-        "distance",
-        "from the bare model's outputs on the canonical inputs, carried back and averaged by hand; relative; must vanish",
-        field("distance"),
-    ),
-    Column("Φ(c) to f(c)", "from the bare model at a canonical input c; relative; vanishes where the frame has one element", field("canonical")),
+    Column("distance", "from the bare model's outputs on the canonical inputs, carried back and averaged by hand; must vanish", field("distance")),
+    Column("Φ(c) – f(c)", "from the bare model at canonical inputs c, relative; vanishes for frames of one element", field("canonical")),
+    Column("of", "how many inputs that is measured on: those without a symmetry of their own", lambda row: str(row.get("generic", "–"))),
     Column("size", "RMS of Φ(c) over RMS of f(c); 0 for a model that returns zeros", field("size")),
     Column("variation", "spread of Φ(c) over the inputs, relative; 0 for a constant model", field("variation")),
-    Column("residual", "largest relative distance between averages over parts of a quadrature; – for exact frames", field("residual")),
-    Column("inputs", "how many inputs have no symmetry of their own, and are compared here", lambda row: str(row.get("generic", "–"))),
+    Column("residual", "of a quadrature: largest relative distance between averages over parts of it", field("residual")),
 ]
 
 
@@ -111,6 +132,7 @@ def tables(results: dict[str, Any]) -> list[tuple[str, str, list[Column], list[d
     for part, rows in digits["parts"].items():
         kind = "quarter turns" if part == "C4" else "quarter turns and mirror images"
         found.append(("digits", f"{part}: {kind}", DIGITS, rows))
+        found.append(("digits", f"{part}: the frames", FRAMES, rows))
     for part, rows in digits["parts"].items():
         found.append(("digits", f"{part}: still the same model?", FAITHFUL, rows[1:]))
     return found
@@ -118,15 +140,16 @@ def tables(results: dict[str, Any]) -> list[tuple[str, str, list[Column], list[d
 
 def show(console: Any, results: dict[str, Any]) -> None:
     """Print every table."""
+    from rich import box
     from rich.table import Table
 
     heads = {"molecules": molecules_line(results), "digits": digits_line(results)}
     for part, title, columns, rows in tables(results):
         if part in heads:
             console.print(f"\n[bold]{heads.pop(part)}[/bold]")
-        table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+        table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in columns:
-            table.add_column(column.head, justify="left" if column.left else "right")
+            table.add_column(column.head, justify="left" if column.left else "right", no_wrap=True)
         for row in rows:
             style = "green" if row["exact"] else "red" if row["name"] == "bare" else "yellow"
             table.add_row(*(column.text(row) for column in columns), style=style)
