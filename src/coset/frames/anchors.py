@@ -150,6 +150,7 @@ def _either(one: Candidates, other: Candidates, choice: Tensor) -> Candidates:
     parts = [
         torch.where(choice[:, None], pad(getattr(one, name)), pad(getattr(other, name))) for name in ("first", "second", "sign", "valid")
     ]
+    parts[2] = torch.where(parts[3], parts[2], torch.ones_like(parts[2]))
     found = Candidates(*parts)
     nothing = ~found.valid.any(1)
     found.valid[:, 0] |= nothing

@@ -57,7 +57,7 @@ class Full(Frame):
         >>> from coset import actions, frames, groups
         >>> G = groups.Cyclic(4)
         >>> frames.Full().bind(actions.Vectors(G))(torch.randn(2, 2)).weights[:, 0]
-        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+        tensor([0.2500, 0.2500, 0.2500, 0.2500], dtype=torch.float64)
     """
 
     references = ("yarotsky2022universal", "basu2023equituning")
@@ -88,7 +88,7 @@ class Full(Frame):
             )
         elements = group.elements(dtype=None if integral(group) else torch.float64)
         order = int(group.order)
-        return repeated(self.group, elements, torch.full((order,), 1.0 / order, dtype=torch.get_default_dtype()), inputs, at)
+        return repeated(self.group, elements, torch.full((order,), 1.0 / order, dtype=torch.float64), inputs, at)
 
 
 def integral(group: Group) -> bool:
@@ -132,7 +132,7 @@ class Haar(Frame):
         group = self.source.resolve(inputs)  # type: ignore[union-attr]
         dtype = None if integral(group) else torch.float64
         elements = group.haar(self.samples, at.samples, generator=self.generator, dtype=dtype, device=device_of(inputs))
-        weights = torch.full((self.samples, at.samples), 1.0 / self.samples, device=device_of(inputs))
+        weights = torch.full((self.samples, at.samples), 1.0 / self.samples, dtype=torch.float64, device=device_of(inputs))
         elements = tree_map(lambda leaf: leaf.to(device_of(inputs)), elements)
         order = torch.full((at.samples,), self.samples, device=weights.device)
         return Measure(self.group, elements, weights, order, cosets=self.samples)
@@ -212,7 +212,7 @@ class Given(Frame):
         count = first(elements).shape[0] if first(elements).dim() else 0
         if count == 0:
             raise FrameError(explain("Given elements without a leading axis", "elements with leading axis K >= 1", "stack them"))
-        weights = torch.full((count,), 1.0 / count) if weights is None else torch.as_tensor(weights)
+        weights = torch.full((count,), 1.0 / count, dtype=torch.float64) if weights is None else torch.as_tensor(weights)
         if weights.shape != (count,) or bool((weights < 0).any()) or not bool(weights.sum() > 0):
             raise FrameError(
                 explain(

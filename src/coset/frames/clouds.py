@@ -70,8 +70,9 @@ class Cloud:
         center: (B, d) the centroid, or None when the group does not translate.
         view: (B, d, n) all rows, centred, scaled, detached, in the precision of the inputs: what decisions are made on.
         named: how many of the n rows come from ``of=``.
-        radius: (B,) the largest length of the named rows.
-        cut: (B,) lengths below it are noise.
+        unit: (B,) the length that everything is measured in: the largest one of the named rows, or more where these
+            are all noise, so that other vectors are judged by the same share of it.
+        cut: (B,) lengths below it are noise: the tolerance times the unit.
     """
 
     parts: tuple[Part, ...]
@@ -79,7 +80,7 @@ class Cloud:
     center: Tensor | None
     view: Tensor
     named: int
-    radius: Tensor
+    unit: Tensor
     cut: Tensor
 
     @property
@@ -138,18 +139,19 @@ def gather_cloud(frame: Frame, inputs: Tree, at: Layout, tol: float) -> Cloud:
     named = [view for part, view in zip(parts, views, strict=True) if part.named]
     precise = wide(parts[0].x.dtype, parts[0].x.device)
     radius = torch.stack([longest(view) for view in named]).amax(0).to(precise)
-    unit = torch.where(radius > 0, radius, torch.ones_like(radius))
+    cut = tol * radius
+    if center is not None:
+        cut = torch.maximum(cut, 4 * torch.finfo(parts[0].x.dtype).eps * (center.detach().abs().amax(1) + radius))
+    cut = torch.where(cut > 0, cut, torch.full_like(cut, tol))
+    unit = cut / tol
     scales: list[Tensor | None] = []
     for number, part in enumerate(parts):
         scale = None if part.named else unit / longest(views[number]).to(precise).clamp_min(torch.finfo(precise).tiny)
         scales.append(scale)
         if scale is not None:
             views[number] = views[number] * scale[:, None, None].to(views[number].dtype)
-    cut = tol * radius
-    if center is not None:
-        cut = torch.maximum(cut, 4 * torch.finfo(parts[0].x.dtype).eps * (center.detach().abs().amax(1) + radius))
     view = views[0] if len(views) == 1 else torch.cat(views, 2)
-    return Cloud(tuple(parts), tuple(scales), center, view, sum(v.shape[2] for v in named), radius, cut)
+    return Cloud(tuple(parts), tuple(scales), center, view, sum(v.shape[2] for v in named), unit, cut)
 
 
 def _view(part: Part, center: Tensor | None) -> Tensor:

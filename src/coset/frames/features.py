@@ -92,7 +92,7 @@ def gather_features(frame: Frame, inputs: Tree, at: Layout, cloud: Cloud, colour
     """Collect colours, moved data and pairs from the inputs of a bound frame."""
     found = flatten(frame.source, inputs)  # type: ignore[arg-type]
     count = _point_count(frame, found, at)
-    unit = torch.where(cloud.radius > 0, cloud.radius, torch.ones_like(cloud.radius))
+    unit = cloud.unit
     leaves: list[Leaf] = []
     tints: list[Tensor] = []
     pairs: list[tuple[Tensor | None, Tensor | None]] = []

@@ -78,7 +78,7 @@ def _pair_waves(points: Tensor, features: Features) -> Tensor:
     one = points @ generic(points.shape[-1], WAVES, 7, points)
     two = points @ generic(points.shape[-1], WAVES, 8, points)
     phase = one[pairs.sample, :, pairs.first] + two[pairs.sample, :, pairs.second]  # type: ignore[union-attr]
-    values = torch.cos(phase) * pairs.value.to(points.dtype)[:, None, None]  # type: ignore[union-attr]
+    values = torch.cos(phase + generic(1, WAVES, 10, points)) * pairs.value.to(points.dtype)[:, None, None]  # type: ignore[union-attr]
     total = points.new_zeros(points.shape[0], points.shape[1], WAVES).index_add(0, pairs.sample, values)  # type: ignore[union-attr]
     weight = points.new_zeros(points.shape[0]).index_add(0, pairs.sample, pairs.value.to(points.dtype).abs())  # type: ignore[union-attr]
     return total / weight.clamp_min(1e-300)[:, None, None]

@@ -21,6 +21,10 @@ from .ordered import StabilizerRules, oriented
 from .unordered import UnorderedMinimal
 
 
+SEPARATION = 1e-6
+"""Eigenvalues closer than this share of the largest one are moved apart in backward passes."""
+
+
 class PCA(Frame):
     """Centre, covariance, eigenvectors, all choices of signs: 2^d elements under O/E(d), 2^(d-1) under SO/SE(d).
 
@@ -50,7 +54,7 @@ class PCA(Frame):
     references = ("puny2022frame",)
     signs: Tensor
 
-    def __init__(self, of: Any = None, *, fallback: bool = True, gap: float = 1e-3, tol: float = 1e-4):
+    def __init__(self, of: Any = None, *, fallback: bool = True, gap: float = 1e-2, tol: float = 1e-4):
         super().__init__()
         if not 0 < gap < 1 or not 0 < tol < 0.5:
             raise FrameError(explain(f"PCA(gap={gap!r}, tol={tol!r})", "relative sizes: 0 < gap < 1 and 0 < tol < 0.5", "use the defaults"))
@@ -88,7 +92,9 @@ class PCA(Frame):
         if not self.group.reflects:
             basis = oriented(basis)
         found = self._signed(basis, ranks, cloud)
-        if torch.compiler.is_compiling() or traced(inputs) or not bool(weak.any()):
+        if self.fallback and traced(inputs):
+            raise FrameError(explain(f"{self} under torch.func transforms", "plain tensors, whose eigenvalues can be looked at", "pass PCA(fallback=False), or batch the clouds along the first axis instead of vmap"))
+        if traced(inputs) or not bool(weak.any()):
             return found
         if not self.fallback:
             named = weak.nonzero().flatten()[:8].tolist()
@@ -139,10 +145,19 @@ def principal_axes(cloud: Cloud) -> tuple[Tensor, Tensor, Tensor]:
         extent = torch.linalg.eigvalsh(moment.detach()).clamp_min(0).sqrt()
         deficient = (extent > cloud.cut[:, None]).sum(-1) < moment.shape[-1] - 1
         moment = torch.where(deficient[:, None, None], every.mT @ every, moment)
-    values, vectors = torch.linalg.eigh(moment)
+    values, vectors = torch.linalg.eigh(_separated(moment) if moment.requires_grad else moment)
     values, vectors = values.flip(-1), vectors.flip(-1)
     ranks = (values.detach().clamp_min(0).sqrt() > cloud.cut[:, None]).sum(-1)
     return vectors, values.detach(), ranks
+
+
+def _separated(moment: Tensor) -> Tensor:
+    """Move nearly equal eigenvalues apart, by a constant, so that the gradients of the eigenvectors stay finite."""
+    values, vectors = torch.linalg.eigh(moment.detach())
+    step = SEPARATION * torch.where(values[:, -1] > 0, values[:, -1], torch.ones_like(values[:, -1]))[:, None]
+    tight = ((values[:, 1:] - values[:, :-1]) < step).any(1, keepdim=True)
+    shift = torch.arange(values.shape[1], device=values.device) * step * tight
+    return moment + (vectors * shift.unsqueeze(1)) @ vectors.mT
 
 
 def degenerate(values: Tensor, ranks: Tensor, gap: float) -> Tensor:
