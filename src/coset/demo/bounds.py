@@ -56,7 +56,7 @@ def _symmetry(label: str, row: dict[str, Any]) -> list[dict[str, Any]]:
         bound(f"{label}: size of the outputs, as a share of the bare model's", row["size"], ">", ALIVE),
         bound(f"{label}: variation of the outputs over the inputs", row["variation"], ">", ALIVE),
     ]
-    if row["name"] == "minimal":
+    if row["name"].startswith("minimal"):
         found.append(bound(f"{label}: distance to the bare model at canonical inputs", row["canonical"], "<", EXACT))
         found.append(bound(f"{label}: samples entering the model per input", row["samples"], "=", 1.0))
     return found

@@ -40,6 +40,7 @@ def methods() -> list[Method]:
         Method("quadrature", Chain(Center(), Quadrature(5)), SpecialEuclidean(3), "60 rotations stand for all: an approximation", True),
         Method("PCA", PCA(of="pos"), Euclidean(3), "principal axes with all their signs; exact"),
         Method("minimal", Minimal(of="pos", colours="z"), Euclidean(3), "one canonical pose, one model call; exact"),
+        Method("minimal, turns", Minimal(of="pos", colours="z"), SpecialEuclidean(3), "the same without reflections; exact"),
     ]
 
 
@@ -72,6 +73,8 @@ def run(settings: Settings, data: Molecules, step: Callable[[str], None], networ
         step(f"molecules: {method.name}")
         model = symmetrized.symmetrize(net, signature(method.group), method.frame)
         rows.append(_row(method, model, net, data, settings))
+        if method.name == "minimal, turns":
+            continue
         curves[method.name] = angle_curve(model, data, settings)
         if method.name == "minimal":
             pictures[method.name] = picture(model, data)
@@ -101,7 +104,7 @@ def _row(method: Method, model: symmetrized.Symmetrized, net: nn.Module, data: M
     before = audited(net, kind, x, settings.elements, seed)
     after = figures(audited(model, kind, x, elements, seed))
     everywhere = after["error"]
-    if method.average:
+    if method.group != Euclidean(3):
         everywhere = audited(model, signature(Euclidean(3)), data.some(settings.wide), settings.few, seed).error
     return {
         "name": method.name,
@@ -163,7 +166,7 @@ def picture(model: nn.Module, data: Molecules, degrees: float = 60.0) -> dict[st
 
 def orders(net: nn.Module, data: Molecules) -> dict[str, int]:
     """How many molecules have a minimal frame of each size: the orders of their symmetry groups, infinite as -1."""
-    method = methods()[-1]
+    method = next(method for method in methods() if method.name == "minimal")
     model = symmetrized.symmetrize(net, signature(method.group), method.frame)
     values, counts = model.frame(data.inputs).order.unique(return_counts=True)
     return {str(k): v for k, v in zip(values.tolist(), counts.tolist(), strict=True)}

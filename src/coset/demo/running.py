@@ -17,7 +17,7 @@ from . import bounds, digits, molecules, page, tables
 from .data import load_digits, load_molecules
 from .settings import Settings
 
-STAGES = 15
+STAGES = 16
 
 
 class Missed(CosetError, RuntimeError):
