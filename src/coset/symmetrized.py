@@ -108,9 +108,9 @@ class Symmetrized(nn.Module):
             canonical = canonicalize(measure, source, inputs, at, part)
             outputs = self._evaluate(canonical, part.shape[0])
             _check_outputs(target, outputs)
-            more = carry(measure, target, outputs, at, part, source.layout(canonical))
+            more = carry(measure, target, outputs, at, part, source.layout(canonical), spread=return_stats)
             carried = more if carried is None else _sum(target, carried, more)
-        mean, spread = integrate(measure, target, carried, at)
+        mean, spread = integrate(measure, target, carried, at, spread=return_stats)
         if not return_stats:
             return mean
         residual = _residual(measure, target, carried, mean, at)

@@ -40,12 +40,20 @@ def canonicalize(measure: Measure, source: Action, inputs: Tree, at: Layout, row
     def pull(action: Action, x: Any, name: str) -> Any:
         if not isinstance(x, Tensor) or not _pulled(action, x, measure, at):
             return action.take(x, samples, at)
+        if action.stacks() and not _matched(measure, action, x, at) and (measure.size > 1 or _whole(measure, rows)):
+            values = action.each(rows_of(back, at, x), _shares(measure, at, x), x, measure.size)  # type: ignore[attr-defined]
+            return _pick(masked(values, x, action, at), rows, at, x, measure)
         if measure.size == 1:
             g = tree_map(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), back)
             return action.act(g, action.take(x, samples, at), new_at)
-        return _pick(_coset_mean(action, x, back, measure, at), rows, at, x)
+        return _pick(_coset_mean(action, x, back, measure, at), rows, at, x, measure)
 
     return visit(source, inputs, pull)
+
+
+def _whole(measure: Measure, rows: Tensor) -> bool:
+    """Whether every (coset, sample) pair is listed, so that they are in order."""
+    return rows.shape[0] == measure.cosets * measure.samples
 
 
 def _pulled(action: Action, x: Tensor, measure: Measure, at: Layout) -> bool:
@@ -61,25 +69,26 @@ def _matched(measure: Measure, action: Action, x: Tensor, at: Layout) -> bool:
     return measure.permutations is not None and action.per_point is not False and at.is_per_point(x, action.event)
 
 
+def _shares(measure: Measure, at: Layout, x: Tensor) -> Tensor:
+    """Weights within each coset, (K, B or N), summing to one over each coset (or all zero)."""
+    weights = measure.weights.reshape(measure.cosets, measure.size, -1)
+    weights = weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    return per_row(weights.flatten(0, 1), at, x)
+
+
 def _coset_mean(action: Action, x: Tensor, back: Tree, measure: Measure, at: Layout) -> Tensor:
     """The average of the canonical forms over each coset, (cosets, B or N, ...)."""
-    m, s = measure.cosets, measure.size
-    weights = measure.weights.reshape(m, s, -1)
-    weights = weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
-    weights = per_row(weights.flatten(0, 1), at, x).reshape(m, s, -1)
+    s = measure.size
+    weights = _shares(measure, at, x)
     g = rows_of(back, at, x)
     matched = _matched(measure, action, x, at)
     forms = []
-    for c in range(m):
-        h = tree_map(lambda leaf: leaf[c * s : (c + 1) * s], g)  # noqa: B023
-        if hasattr(action, "mean") and not matched and not measure.group.permutes:
-            forms.append(action.mean(h, weights[c], x))
-            continue
+    for start in range(0, weights.shape[0], s):
         wide = x.unsqueeze(0).expand(s, *x.shape)
-        moved = action.act(h, wide) if action.moves else wide
+        moved = action.act(tree_map(lambda leaf: leaf[start : start + s], g), wide) if action.moves else wide  # noqa: B023
         if matched:
-            moved = gather_points(measure.permutations[c * s : (c + 1) * s], moved)  # type: ignore[index]
-        forms.append(weigh(weights[c], moved).sum(0))
+            moved = gather_points(measure.permutations[start : start + s], moved)  # type: ignore[index]
+        forms.append(weigh(weights[start : start + s], moved).sum(0))
     return masked(torch.stack(forms).to(x.dtype), x, action, at)
 
 
@@ -112,9 +121,11 @@ def _stacked(at: Layout, copies: int) -> Layout:
     return Layout(samples=copies * at.samples, batch=(at.batch[None] + offsets).flatten())  # type: ignore[index]
 
 
-def _pick(values: Tensor, rows: Tensor, at: Layout, x: Tensor) -> Tensor:
+def _pick(values: Tensor, rows: Tensor, at: Layout, x: Tensor, measure: Measure) -> Tensor:
     """Pick (coset, sample) pairs of values (cosets, B or N, ...)."""
     flat = values.flatten(0, 1)
+    if _whole(measure, rows):
+        return flat
     if at.batch is None or not at.is_per_row(x):
         return flat.index_select(0, rows)
     return flat.index_select(0, _stacked(at, values.shape[0]).take(rows)[1])  # type: ignore[arg-type]
@@ -133,7 +144,7 @@ def shape_classes(measure: Measure, source: Action, inputs: Tree, rows: Tensor) 
     return [part for part in parts if part.numel()]
 
 
-def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Tensor, canonical: Layout) -> Tree:
+def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Tensor, canonical: Layout, *, spread: bool = True) -> Tree:
     """The model's outputs for the listed pairs, moved back by their elements; zero for pairs that are not listed.
 
     Args:
@@ -143,9 +154,10 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
         at: the layout of the inputs.
         rows: (R,) the pairs c * B + b that entered the model.
         canonical: the layout of the canonical inputs, for the sizes of images.
+        spread: keep the elements apart, for their standard deviation; otherwise sums may be taken at once.
 
     Returns:
-        A tree like the outputs with leaves (cosets or K, B or N, ...).
+        A tree like the outputs with leaves (cosets or K or 1, B or N, ...).
     """
     new_at = replace(at.take(rows % measure.samples)[0], size=canonical.size, sizes=canonical.sizes)
 
@@ -160,6 +172,12 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
                     "return one entry per sample, or declare it Ignore",
                 )
             )
+        if not spread and action.moves and action.stacks() and _whole(measure, rows) and measure.weights.shape[0] > 1:
+            stacked = _place(y, rows, at, new_at, measure)
+            if not _matched(measure, action, stacked[0], at):
+                g, weights = rows_of(measure.elements, at, stacked[0]), per_row(measure.weights, at, stacked[0])
+                values = action.total(g, weights, stacked, measure.size).unsqueeze(0)  # type: ignore[attr-defined]
+                return masked(values, values[0], action, at)
         if measure.size == 1:
             g = tree_map(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), measure.elements)
             moved = action.act(g, _settled(y, measure, action, at), new_at) if action.moves else y
@@ -178,7 +196,7 @@ def _settled(y: Tensor, measure: Measure, action: Action, at: Layout) -> Tensor:
 
 def _place(y: Tensor, rows: Tensor, at: Layout, new_at: Layout, measure: Measure) -> Tensor:
     """Outputs of R pairs as (cosets, B or N, ...), zero where a pair is not listed."""
-    if rows.shape[0] == measure.cosets * measure.samples:
+    if _whole(measure, rows):
         return y.reshape(measure.cosets, -1, *y.shape[1:])
     if not new_at.is_per_row(y):
         base = y.new_zeros(measure.cosets * measure.samples, *y.shape[1:])
@@ -199,8 +217,8 @@ def _carry_coset(action: Action, stacked: Tensor, measure: Measure, at: Layout) 
     return gather_points(torch.argsort(measure.permutations, dim=-1), moved) if matched else moved  # type: ignore[arg-type]
 
 
-def integrate(measure: Measure, target: Action, carried: Tree, at: Layout) -> tuple[Tree, Tree]:
-    """The mean of what :func:`carry` returned, and its standard deviation over the measure.
+def integrate(measure: Measure, target: Action, carried: Tree, at: Layout, *, spread: bool = False) -> tuple[Tree, Tree]:
+    """The mean of what :func:`carry` returned, and its standard deviation over the measure where ``spread`` asks for it.
 
     Returns:
         Two trees like the outputs; the second holds None where a standard deviation means nothing.
@@ -212,8 +230,8 @@ def integrate(measure: Measure, target: Action, carried: Tree, at: Layout) -> tu
             spreads.append(None)
             return values
         weights = measure.weights if values.shape[0] == measure.weights.shape[0] else measure.coset_weights()
-        mean, spread = _mean(per_row(weights, at, values[0]), values, name)
-        spreads.append(spread)
+        mean, deviation = _mean(per_row(weights, at, values[0]), values, name, spread)
+        spreads.append(deviation)
         return mean
 
     mean = visit(target, carried, average, "output")
@@ -221,9 +239,9 @@ def integrate(measure: Measure, target: Action, carried: Tree, at: Layout) -> tu
     return mean, visit(target, carried, lambda action, y, name: next(values), "output")
 
 
-def _mean(weights: Tensor, values: Tensor, name: str) -> tuple[Tensor, Tensor | None]:
+def _mean(weights: Tensor, values: Tensor, name: str, spread: bool) -> tuple[Tensor, Tensor | None]:
     if values.shape[0] == 1:
-        return values[0], torch.zeros_like(values[0])
+        return values[0], torch.zeros_like(values[0]) if spread else None
     if not (values.is_floating_point() or values.is_complex()):
         raise InputError(
             explain(
@@ -233,6 +251,6 @@ def _mean(weights: Tensor, values: Tensor, name: str) -> tuple[Tensor, Tensor | 
             )
         )
     mean = weigh(weights, values).sum(0)
-    if torch.compiler.is_compiling():
+    if not spread:
         return mean, None
     return mean, weigh(weights, (values - mean).detach().abs().square()).sum(0).clamp_min(0).sqrt()

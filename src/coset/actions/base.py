@@ -107,6 +107,10 @@ class Action(abc.ABC):
         """Booleans of the batch shape of g that tell apart elements which give results of two shapes; None when all agree."""
         return None
 
+    def stacks(self) -> bool:
+        """Whether ``each`` and ``total`` exist: sums over elements as products with stacked matrices."""
+        return hasattr(self, "each") and not self.group.permutes
+
     def per_row(self, g: Tree, x: Tensor, at: Layout | None) -> Tree:
         """Elements per sample, spread over the rows of ragged data; shared elements stay as they are."""
         if at is None or at.batch is None:

@@ -9,21 +9,31 @@ from torch import Tensor
 
 from ..errors import InputError, SignatureError, describe, explain
 from ..groups.base import Finite, Group
-from ..tree import Tree, first
+from ..tree import Tree, first, tree_map
 from .base import Action, fit
 from .indices import permute_axis
 from .layout import Layout
 
 
+def working_dtype(matrix: torch.dtype, data: torch.dtype) -> torch.dtype:
+    """The precision to move data in: its own, single for half precision, complex where the matrices are."""
+    dtype = torch.promote_types(data, torch.float32) if data.is_floating_point or data.is_complex else matrix
+    return dtype.to_complex() if matrix.is_complex and not dtype.is_complex else dtype
+
+
 def move_last(matrix: Tensor, x: Tensor) -> Tensor:
-    """Apply per-sample matrices (*batch, d, d) to the last axis of ``x`` (*batch, ..., d), broadcasting from the left."""
-    dtype = torch.promote_types(matrix.dtype, x.dtype)
+    """Apply per-sample matrices (*batch, d, d) to the last axis of ``x`` (*batch, ..., d), broadcasting from the left.
+
+    It is computed in the precision of the data (single for half), under autocast too.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return move_last(matrix, x)
+    dtype = working_dtype(matrix.dtype, x.dtype)
     batch = matrix.dim() - 2
     if x.dim() <= batch + 1:
-        moved = (matrix.to(dtype) @ x.to(dtype).unsqueeze(-1)).squeeze(-1)
-    else:
-        moved = x.to(dtype) @ fit(matrix.to(dtype), x, 2).mT
-    return moved
+        return (matrix.to(dtype) @ x.to(dtype).unsqueeze(-1)).squeeze(-1)
+    return x.to(dtype) @ fit(matrix.to(dtype), x, 2).mT
 
 
 def matrix_of(group: Group, g: Tree, x: Tensor) -> Tensor:
@@ -32,6 +42,19 @@ def matrix_of(group: Group, g: Tree, x: Tensor) -> Tensor:
     if leaf.is_floating_point() or leaf.is_complex():
         return group.matrix(g)
     return group.matrix(g, dtype=x.dtype if x.is_floating_point() else None)
+
+
+def minus(x: Tensor, shift: Tensor) -> Tensor:
+    """x (*batch, ..., d) minus vectors (*batch, d), in the precision of ``x``.
+
+    The vector is subtracted as a rounded piece and its remainder, which costs no digits where the two are close.
+    """
+    dtype = working_dtype(shift.dtype, x.dtype)
+    batch = shift.dim() - 1
+    shift = shift.reshape(*shift.shape[:batch], *(1,) * (x.dim() - 1 - batch), shift.shape[-1])
+    coarse = shift.to(dtype)
+    moved = x.to(dtype) - coarse
+    return moved if shift.dtype == dtype else moved - (shift - coarse).to(dtype)
 
 
 def narrow(moved: Tensor, x: Tensor) -> Tensor:
@@ -112,7 +135,75 @@ class MatrixAction(Action):
         return tuple(f"{key}={value!r}" for key, value in options.items() if value is not None)
 
 
-class Vectors(MatrixAction):
+class VectorAction(MatrixAction):
+    """Abstract: one vector axis, moved by the group's matrix and perhaps shift; sums over elements are matrix products."""
+
+    polar = True
+
+    def shift_of(self, g: Tree) -> Tensor | None:
+        """The shift that moves this data, (..., d), or None."""
+        return self.group.shift(g) if self.affine else None
+
+    def each(self, g: Tree, weights: Tensor, x: Tensor, size: int) -> Tensor:
+        """The average of ``act(g_k, x)`` over each run of ``size`` elements, as one product with stacked matrices.
+
+        Args:
+            g: elements (K, B).
+            weights: (K, B), summing to one over each run.
+            x: (B, ..., d).
+            size: how many elements are averaged; it divides K.
+
+        Returns:
+            (K / size, B, ..., d).
+        """
+        matrix, shift = self._averaged(g, weights, x, size)
+        rows = x.reshape(x.shape[0], -1, x.shape[-1])
+        if shift is not None:
+            origin = self.group.shift(self.group.inverse(tree_map(lambda leaf: leaf[0], g)))
+            rows = minus(rows, origin)  # type: ignore[arg-type]
+            shift = shift + move_last(matrix, origin.unsqueeze(0).expand_as(shift))  # type: ignore[union-attr]
+        count, d = matrix.shape[0], matrix.shape[-1]
+        moved = stacked_product(rows, matrix.permute(1, 3, 0, 2).flatten(2)).unflatten(-1, (count, d))
+        moved = moved.permute(2, 0, 1, 3)
+        moved = moved if shift is None else moved + shift.unsqueeze(2).to(moved.dtype)
+        return narrow(moved.reshape(count, *x.shape), x)
+
+    def total(self, g: Tree, weights: Tensor, y: Tensor, size: int) -> Tensor:
+        """The sum of w_k ``act(g_k, y_c)`` over the elements k of each run c, as one product with stacked matrices.
+
+        Args:
+            g: elements (K, B).
+            weights: (K, B).
+            y: (K / size, B, ..., d).
+            size: how many elements share one entry of ``y``.
+
+        Returns:
+            (B, ..., d).
+        """
+        matrix, shift = self._averaged(g, weights, y, size)
+        rows = y.reshape(*y.shape[:2], -1, y.shape[-1]).permute(1, 2, 0, 3).flatten(2)
+        total = stacked_product(rows, matrix.permute(1, 0, 3, 2).flatten(1, 2))
+        total = total if shift is None else minus(total, -shift.sum(0))
+        return narrow(total.reshape(y.shape[1:]), y)
+
+    def _averaged(self, g: Tree, weights: Tensor, x: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
+        """Weighted sums of matrices and shifts over runs of ``size`` elements."""
+        matrix, shift = matrix_of(self.group, g, x), self.shift_of(g)
+        weights = weights.to(matrix.dtype)
+        matrix = (weights[..., None, None] * matrix).unflatten(0, (-1, size)).sum(1)
+        return matrix, None if shift is None else (weights[..., None] * shift).unflatten(0, (-1, size)).sum(1)
+
+
+def stacked_product(rows: Tensor, matrices: Tensor) -> Tensor:
+    """rows (B, M, a) times matrices (B, a, b), in the precision of the rows, under autocast too."""
+    if torch.is_autocast_enabled(rows.device.type):
+        with torch.autocast(rows.device.type, enabled=False):
+            return stacked_product(rows, matrices)
+    dtype = working_dtype(matrices.dtype, rows.dtype)
+    return rows.to(dtype) @ matrices.to(dtype)
+
+
+class Vectors(VectorAction):
     """Vectors on the last axis, moved by the linear part of the group: velocities, forces, dipoles.
 
     Shapes: (B, d), (B, n, d) or (B, ..., d).
@@ -131,15 +222,8 @@ class Vectors(MatrixAction):
         tensor([[0., 1.]])
     """
 
-    polar = True
 
-    def mean(self, g: Tree, weights: Tensor, x: Tensor) -> Tensor:
-        """The average of ``act(g_k, x)`` with weights (K, B): the matrices are averaged first."""
-        matrix = matrix_of(self.group, g, x)
-        return narrow(move_last((weights.to(matrix.dtype)[..., None, None] * matrix).sum(0), x), x)
-
-
-class Cell(MatrixAction):
+class Cell(VectorAction):
     """Lattice cells (B, d, d) whose rows are lattice vectors; translations and permutations leave them alone.
 
     Example:
@@ -151,8 +235,6 @@ class Cell(MatrixAction):
                  [-1.,  0.]]])
     """
 
-    polar = True
-
     def __init__(self, group: Group):
         super().__init__(group, points=False)
 
@@ -161,7 +243,7 @@ class Cell(MatrixAction):
         return ()
 
 
-class Points(MatrixAction):
+class Points(VectorAction):
     """Positions on the last axis: the linear part moves them, translations act.
 
     Shapes: (B, n, d), or ragged (N, d) with ``batch=``. Padded rows (``mask=``) stay zero.
@@ -180,23 +262,11 @@ class Points(MatrixAction):
         tensor([[[1., 2.]]])
     """
 
-    polar = True
-
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
-        """A x + t; translations are added in the precision of the element."""
-        moved = super().linear_part(g, x)
-        shift = self.group.shift(g)
-        if shift is None:
-            return moved
-        batch = shift.dim() - 1
-        return moved + shift.reshape(*shift.shape[:batch], *(1,) * (x.dim() - 1 - batch), shift.shape[-1]).to(moved.dtype)
-
-    def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
-        """Move the points; padded rows become zero again."""
-        moved = super().act(g, x, at)
-        if at is None or at.mask is None or at.mask.shape != moved.shape[:-1]:
-            return moved
-        return moved * at.mask.unsqueeze(-1).to(moved.dtype)
+        """A x + t, as A (x - c) with the c that goes to the origin, so that far-away points keep their digits."""
+        if self.group.shift(g) is None:
+            return super().linear_part(g, x)
+        return super().linear_part(g, minus(x, self.group.shift(self.group.inverse(g))))  # type: ignore[arg-type]
 
     @property
     def affine(self) -> bool:  # type: ignore[override]
@@ -207,16 +277,6 @@ class Points(MatrixAction):
         """The second axis of (B, n, d) runs over points, unless the data is ragged."""
         dense = self.batch is None and x.dim() == 3
         return Layout(samples=x.shape[0], points=x.shape[1] if dense else None)
-
-    def mean(self, g: Tree, weights: Tensor, x: Tensor) -> Tensor:
-        """The average of ``act(g_k, x)`` with weights (K, B): matrices and shifts are averaged first."""
-        matrix, shift = matrix_of(self.group, g, x), self.group.shift(g)
-        w = weights.to(matrix.dtype)
-        moved = move_last((w[..., None, None] * matrix).sum(0), x)
-        if shift is not None:
-            total = (w[..., None] * shift).sum(0)
-            moved = moved + total.reshape(total.shape[0], *(1,) * (x.dim() - 2), total.shape[-1])
-        return narrow(moved, x)
 
     def check(self, x: Tree, name: str = "input") -> None:
         """As for vectors, and free of empty point axes."""

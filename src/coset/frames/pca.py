@@ -93,7 +93,13 @@ class PCA(Frame):
             basis = oriented(basis)
         found = self._signed(basis, ranks, cloud)
         if self.fallback and traced(inputs):
-            raise FrameError(explain(f"{self} under torch.func transforms", "plain tensors, whose eigenvalues can be looked at", "pass PCA(fallback=False), or batch the clouds along the first axis instead of vmap"))
+            raise FrameError(
+                explain(
+                    f"{self} under torch.func transforms",
+                    "plain tensors, whose eigenvalues can be looked at",
+                    "pass PCA(fallback=False), or batch the clouds along the first axis instead of vmap",
+                )
+            )
         if traced(inputs) or not bool(weak.any()):
             return found
         if not self.fallback:

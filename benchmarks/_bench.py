@@ -1,0 +1,156 @@
+"""What the benchmarks share: interleaved medians, a table, and rows in RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Row:
+    """One measured figure: what, how much, and the bound it is held against (None where there is none)."""
+
+    what: str
+    value: float | None
+    unit: str = ""
+    bound: str = ""
+    met: bool | None = None
+
+    @property
+    def status(self) -> str:
+        """met, missed, not run, or nothing where no bound was set."""
+        if self.value is None:
+            return "not run"
+        return "" if self.met is None else ("met" if self.met else "missed")
+
+    @property
+    def text(self) -> str:
+        """The value with three digits."""
+        return "—" if self.value is None else f"{self.value:.3g}{self.unit}"
+
+
+@dataclass
+class Bench:
+    """A benchmark run: options, rows, and the table that is printed and recorded."""
+
+    title: str
+    rows: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        parser = argparse.ArgumentParser(description=self.title)
+        parser.add_argument("--smoke", action="store_true", help="a size that runs in seconds; nothing is recorded")
+        parser.add_argument("--record", action="store_true", help="write the rows into benchmarks/RESULTS.md")
+        parser.add_argument("--seed", type=int, default=0)
+        self.options = parser.parse_args()
+        torch.manual_seed(self.options.seed)
+        torch.set_num_threads(1)
+        self.start = time.time()
+
+    @property
+    def smoke(self) -> bool:
+        """Whether this is the small run."""
+        return self.options.smoke
+
+    def add(self, what: str, value: float | None, unit: str = "", at_most: float | None = None, at_least: float | None = None) -> None:
+        """Keep a figure; a bound says whether it is met (at full size only)."""
+        at_most, at_least = (None, None) if self.smoke else (at_most, at_least)
+        bound = f"≤ {at_most:g}{unit}" if at_most is not None else f"≥ {at_least:g}{unit}" if at_least is not None else ""
+        met = None
+        if value is not None and at_most is not None:
+            met = value <= at_most
+        if value is not None and at_least is not None:
+            met = value >= at_least
+        self.rows.append(Row(what, value, unit, bound, met))
+
+    def finish(self) -> None:
+        """Print the table, and record it when asked."""
+        width = max(len(row.what) for row in self.rows)
+        print(f"{self.title} (torch {torch.__version__}, one thread{', smoke size' if self.smoke else ''})")
+        for row in self.rows:
+            print(f"  {row.what:<{width}}  {row.text:>10}  {row.bound:>10}  {row.status}")
+        if self.options.record and not self.smoke:
+            record(self.title, self.rows, self.options.seed, time.time() - self.start)
+
+
+def medians(repeats: int, *functions: Callable[[], object]) -> list[float]:
+    """Median CPU seconds of one call of each function, measured in turn so that drift hits all alike."""
+    for function in functions:
+        function()
+        function()
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats):
+        for number, function in enumerate(functions):
+            begin = time.process_time()
+            function()
+            times[number].append(time.process_time() - begin)
+    return [statistics.median(one) for one in times]
+
+
+def python_calls(function: Callable[[], object]) -> int:
+    """How many Python functions one call enters."""
+    count = 0
+
+    def tick(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    function()
+    sys.setprofile(tick)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def machine() -> str:
+    """The processor's name and the number of cores."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        found = re.search(r"model name\s*:\s*(.+)", info.read_text())
+        name = found[1].strip() if found else name
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def commit() -> str:
+    """The short hash of the checkout, with + when files differ from it."""
+    hash_ = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip() or "unknown"
+    dirty = subprocess.run(["git", "status", "--porcelain", "--", "../src"], cwd=HERE, capture_output=True, text=True).stdout.strip()
+    return hash_ + ("+" if dirty else "")
+
+
+def record(title: str, rows: list[Row], seed: int, seconds: float) -> None:
+    """Replace this benchmark's section of RESULTS.md."""
+    script = Path(sys.argv[0]).name
+    lines = [
+        f"## {title}",
+        "",
+        f"`python benchmarks/{script} --record --seed {seed}` · commit {commit()} · seed {seed} · {machine()}, one thread · "
+        f"torch {torch.__version__} · {seconds:.0f} s",
+        "",
+        "| what | measured | bound | status |",
+        "|---|---|---|---|",
+        *(f"| {row.what} | {row.text} | {row.bound} | {row.status} |" for row in rows),
+        "",
+    ]
+    path = HERE / "RESULTS.md"
+    head = "# Benchmarks\n\nMedians of CPU time and ratios within one run. A peer that is not installed is *not run*.\n\n"
+    text = path.read_text() if path.exists() else head
+    section = "\n".join(lines)
+    pattern = re.compile(rf"## {re.escape(title)}\n.*?(?=\n## |\Z)", re.S)
+    text = pattern.sub(lambda _: section, text) if pattern.search(text) else text.rstrip("\n") + "\n\n" + section
+    path.write_text(text.rstrip("\n") + "\n")
