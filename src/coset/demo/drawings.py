@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from html import escape
+from statistics import median
 from typing import Any
 
 COLOURS = {"bare": "var(--bad)", "full average": "var(--two)", "quadrature": "var(--three)", "PCA": "var(--one)", "minimal": "var(--good)"}
@@ -41,16 +43,17 @@ def arrow(x: float, y: float, dx: float, dy: float, kind: str) -> str:
     head = min(9.0, 0.6 * length)
     ex, ey = x + dx, y + dy
     bx, by = ex - ux * head, ey - uy * head
-    tip = f"{ex:.1f},{ey:.1f} {bx - uy * head * 0.45:.1f},{by + ux * head * 0.45:.1f} {bx + uy * head * 0.45:.1f},{by - ux * head * 0.45:.1f}"
+    sx, sy = -uy * head * 0.45, ux * head * 0.45
+    tip = f"{ex:.1f},{ey:.1f} {bx + sx:.1f},{by + sy:.1f} {bx - sx:.1f},{by - sy:.1f}"
     return tag("line", x1=x, y1=y, x2=bx, y2=by, class_=kind) + tag("polygon", points=tip, class_=kind + " tip")
 
 
-def molecule(shot: dict[str, Any], species: Sequence[int], title: str, size: float = 260.0) -> str:
+def molecule(shot: dict[str, Any], species: Sequence[int], title: str, size: float = 220.0) -> str:
     """Atoms seen from above, the model's vectors, and dashed, behind them, those that equivariance asks for."""
     places = shot["pos"]
     reach = max(math.hypot(p[0], p[1]) for p in places) or 1.0
     longest = max(math.hypot(v[0], v[1]) for key in ("vectors", "expected") for v in shot.get(key, [[0.0, 0.0]])) or 1.0
-    unit, stretch = 0.27 * size / reach, 0.2 * size / longest
+    unit, stretch = 0.3 * size / reach, 0.18 * size / longest
     spots = [(size / 2 + p[0] * unit, size / 2 - p[1] * unit, p[2]) for p in places]
     drawn = bonds(places, species, spots)
     order = sorted(range(len(spots)), key=lambda i: spots[i][2])
@@ -75,7 +78,7 @@ def bonds(places: Sequence[Sequence[float]], species: Sequence[int], spots: Sequ
     return drawn
 
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 620.0, 300.0, 66.0, 190.0, 14.0, 44.0
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900.0, 310.0, 66.0, 130.0, 14.0, 44.0
 
 
 def curves(found: dict[str, list[list[float]]], *, logarithmic: bool, title: str, across: str, every: float) -> str:
@@ -95,13 +98,13 @@ def curves(found: dict[str, list[list[float]]], *, logarithmic: bool, title: str
     drawn += "".join(label(LEFT - 8, up(t) + 4, _power(t) if logarithmic else f"{100 * t:.0f} %", "end") for t in ticks)
     drawn += "".join(label(right(k * every), HEIGHT - BOTTOM + 18, f"{k * every:g}°") for k in range(int(limit / every) + 1))
     drawn += label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, kind="axis")
-    heights = _apart({name: up(line[-1][1]) for name, line in found.items()})
+    heights = _apart({name: up(median(y for _, y in line)) for name, line in found.items()})
     for name, line in found.items():
         colour = COLOURS.get(name, "var(--three)")
         path = " ".join(f"{right(x):.1f},{up(y):.1f}" for x, y in line)
         drawn += tag("polyline", points=path, class_="curve", stroke=colour)
         drawn += "".join(tag("circle", cx=right(x), cy=up(y), r=2.4, fill=colour) for x, y in line)
-        drawn += tag("text", escape(name), x=WIDTH - RIGHT + 10, y=heights[name] + 4, class_="name", fill=colour)
+        drawn += tag("text", escape(name), x=WIDTH - RIGHT + 10, y=heights[name] + 4, class_="name", style=f"fill: {colour}")
     return svg(drawn, WIDTH, HEIGHT, title)
 
 
@@ -112,7 +115,7 @@ def _power(value: float) -> str:
 def _apart(heights: dict[str, float], room: float = 16.0) -> dict[str, float]:
     """Move names apart that would lie on each other."""
     names = sorted(heights, key=lambda name: heights[name])
-    for a, b in zip(names, names[1:], strict=False):
+    for a, b in itertools.pairwise(names):
         heights[b] = max(heights[b], heights[a] + room)
     over = max(0.0, heights[names[-1]] - (HEIGHT - BOTTOM)) if names else 0.0
     return {name: y - over for name, y in heights.items()}
@@ -125,8 +128,8 @@ def digit(image: Sequence[Sequence[float]], size: float = 88.0) -> str:
     for row, line in enumerate(image):
         for column, ink in enumerate(line):
             if ink > 0:
-                where = {"x": column * side, "y": row * side, "width": side + 0.3, "height": side + 0.3}
-                drawn += tag("rect", class_="ink", fill_opacity=float(ink), **where)
+                at = f"{side + 0.3:.2f}"
+                drawn += tag("rect", class_="ink", fill_opacity=float(ink), x=column * side, y=row * side, width=at, height=at)
     return svg(drawn, size, size, "a digit")
 
 

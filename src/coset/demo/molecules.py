@@ -136,7 +136,7 @@ def angle_curve(model: nn.Module, data: Molecules, settings: Settings) -> list[l
     still = model(**x)
     scale = float(still.square().sum((1, 2)).mean().sqrt()) or 1.0
     found = []
-    for degrees in range(0, 181, 10):
+    for degrees in range(10, 181, 10):
         turn = rotation(2, degrees).T
         gap = model(**{**x, "pos": x["pos"] @ turn}) - still @ turn
         found.append([float(degrees), float(gap.square().sum((1, 2)).sqrt().mean()) / scale])

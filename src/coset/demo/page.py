@@ -31,7 +31,6 @@ figcaption { padding-bottom: .5rem; max-width: 56rem; }
 .row { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); }
 .row p { font-size: .85rem; margin: 0; text-align: center; }
 .plot { width: 100%; height: auto; display: block; }
-.wide { max-width: 46rem; }
 .plot text { fill: var(--soft); font-size: 12px; font-family: inherit; }
 .plot .axis { fill: var(--ink); }
 .plot text.name { font-size: 12.5px; font-weight: 600; fill: inherit; }
@@ -49,11 +48,13 @@ figcaption { padding-bottom: .5rem; max-width: 56rem; }
 .digits > div { max-width: 9.5rem; } .digits .thumb { max-width: 5.2rem; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--edge); border-radius: .4rem; padding: .3rem .9rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: right; padding: .35rem .5rem; border-bottom: 1px solid var(--edge); vertical-align: top; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .35rem .5rem; border-bottom: 1px solid var(--edge); vertical-align: top; }
+td { font-variant-numeric: tabular-nums; }
 tr:last-child td { border-bottom: none; }
 th { color: var(--soft); font-weight: 500; white-space: nowrap; }
 th.left, td.left { text-align: left; }
-tr.bare td { color: var(--bad); } tr.exact td:first-child { color: var(--good); font-weight: 600; } tr.about td:first-child { color: var(--two); font-weight: 600; }
+tr.bare td { color: var(--bad); } tr.exact td:first-child { color: var(--good); font-weight: 600; }
+tr.about td:first-child { color: var(--two); font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .8rem; margin: .5rem 0 0; }
 dt { color: var(--ink); } dd { margin: 0; }
 details { margin-top: 1rem; } summary { cursor: pointer; }
@@ -90,11 +91,13 @@ def table(columns: list[Column], rows: list[dict[str, Any]], title: str, explain
     lines = ""
     for row in rows:
         kind = "exact" if row["exact"] else "bare" if row["name"] == "bare" else "about"
-        lines += f'<tr class="{kind}">' + "".join(f"<td{s}>{escape(c.text(row))}</td>" for s, c in zip(side, columns, strict=True)) + "</tr>"
+        cells = (f"<td{s}>{escape(c.text(row))}</td>" for s, c in zip(side, columns, strict=True))
+        lines += f'<tr class="{kind}">{"".join(cells)}</tr>'
     about = "".join(f"<dt>{escape(c.head)}</dt><dd>{escape(c.about)}</dd>" for c in columns if c.head != "method")
     return (
         f"<h3>{escape(title)}</h3>"
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>' + (f"<dl>{about}</dl>" if explain else "")
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+        f"{f'<dl>{about}</dl>' if explain else ''}"
     )
 
 
@@ -117,24 +120,25 @@ def _molecules(results: dict[str, Any]) -> str:
     first = next(iter(shots.values()))
     panels = ""
     for name, shot in shots.items():
-        at_rest = f"{name}, as the data base has it"
-        turned = f"{name}, turned by {shot['degrees']:g}°: error {number(shot['error'])}"
+        at_rest = f"{name}, at rest"
+        turned = f"{name}, turned: error {number(shot['error'])}"
         for key, text in (("still", at_rest), ("turned", turned)):
             panels += f"<div>{drawings.molecule(shot[key], shot['species'], text)}<p>{escape(text)}</p></div>"
     one = _figure(
-        f"{escape(first['molecule'])} seen from above. Blue: the vectors that the network gives. Orange, broad: those it would have to give "
-        "for the turned molecule, that is the vectors at rest turned along. Where only blue on orange is seen, they agree.",
+        f"{escape(first['molecule'])} seen from above, at rest and turned by {first['degrees']:g}°. Blue: the vectors that the network "
+        "gives. Orange, broad: those at rest turned along, which it would have to give. Where blue lies on orange, they agree.",
         f'<div class="row">{panels}</div>',
     )
     two = _figure(
-        "Error against the angle of a turn about the vertical axis, on a logarithmic scale. The average over the rotations of a cube is exact "
-        "at quarter turns only; PCA and minimal frames are exact everywhere.",
-        '<div class="wide">'
+        "Error against the angle of a turn about the vertical axis, on a logarithmic scale. The average over the rotations of a cube "
+        "is exact at quarter turns only; PCA and minimal frames are exact everywhere.",
+        '<div>'
         + drawings.curves(found["curves"], logarithmic=True, title="error against angle", across="turn about the vertical axis", every=30.0)
         + "</div>",
     )
-    orders = ", ".join(f"{'infinite' if k == '-1' else k}: {v}" for k, v in sorted(found["frame_orders"].items(), key=lambda kv: int(kv[0]) % 10**9))
-    note = f'<p class="soft">Molecules by the order of their own symmetry group, as the minimal frame finds it — {orders}.</p>'
+    by_order = sorted(found["frame_orders"].items(), key=lambda item: int(item[0]) % 10**9)
+    orders = ", ".join(f"{count} of {'infinite order' if order == '-1' else f'order {order}'}" for order, count in by_order)
+    note = f'<p class="soft">The molecules\' own symmetry groups, as the minimal frame finds them: {orders}.</p>'
     return f"<h2>Molecules</h2><p>{escape(molecules_line(results))}</p>{_part(results, 'molecules')}{note}{one}{two}"
 
 
@@ -152,17 +156,18 @@ def _digits(results: dict[str, Any]) -> str:
         rows += "</div>"
     one = _figure("Test digits at four quarter turns, and the probability of each class. Green: the true class; red: a wrong winner.", rows)
     two = _figure(
-        "Correct answers against the angle of the input, turned with bilinear resampling; training saw 0° only. The average over C4 helps at "
-        "quarter turns alone; frames of SO(2) at every angle, up to resampling.",
-        '<div class="wide">'
+        "Correct answers against the angle of the input, turned with bilinear resampling; training saw upright digits only. "
+        "The average over C4 repeats itself every quarter turn; frames of SO(2) hold at every angle, up to resampling.",
+        '<div>'
         + drawings.curves(found["curves"], logarithmic=False, title="accuracy against angle", across="turn of the image", every=60.0)
         + "</div>",
     )
     words = (
-        "PCA and minimal frames are built from points: the inked pixels of a digit are points in the plane, the frame of SO(2) (of O(2) for D4) "
-        "brings them into a canonical pose, and the CNN sees them painted there. Audits and accuracies turn the images themselves. "
-        "“Trained through the frame”: the training digits are upright too, but the CNN meets them as the frame hands them over. "
-        "Under D4 nothing can tell a digit from its mirror image, which costs accuracy upright."
+        "PCA and minimal frames are built from points: the inked pixels of a digit are points in the plane, the frame of SO(2) "
+        "(of O(2) for D4) brings them into a canonical pose, and the CNN sees them painted there. Audits and accuracies turn the images "
+        "themselves. Every network is trained on upright digits only; with the frame there in training it meets them as the frame hands "
+        "them over. Averaging a network that was trained without it is exactly invariant and mostly wrong, because the CNN is sure of "
+        "its wrong answers on turned digits. Under D4 nothing tells a digit from its mirror image, which costs accuracy upright."
     )
     return f"<h2>Digits</h2><p>{escape(digits_line(results))} {escape(words)}</p>{_part(results, 'digits')}{one}{two}"
 
@@ -175,8 +180,8 @@ def _bounds(results: dict[str, Any]) -> str:
     )
     head = '<tr><th class="left">what</th><th>value</th><th>bound</th><th></th></tr>'
     return (
-        "<h2>Bounds</h2><p>The demonstration fails when one of these is missed. A model that returns zeros or a constant passes any test of "
-        "equivariance; distance, size and variation are there to refuse it.</p><details><summary>all "
+        "<h2>Bounds</h2><p>The demonstration fails when one of these is missed. A model that returns zeros or a constant passes any "
+        "test of equivariance; distance, size and variation are there to refuse it.</p><details><summary>all "
         f'{len(results["bounds"])} bounds</summary><div class="scroll"><table>{head}{lines}</table></div></details>'
     )
 

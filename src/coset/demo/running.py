@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import platform
@@ -83,7 +84,7 @@ def run(console: Any, settings: Settings, network: nn.Module | None = None) -> d
         found = {"molecules": molecules.run(settings, atoms, step, network), "digits": digits.run(settings, images, step)}
         bar.update(task, description="done", total=len(marks), completed=len(marks))
     marks.append(("end", time.perf_counter()))
-    seconds = {name: later - at for (name, at), (_, later) in zip(marks, marks[1:], strict=False)}
+    seconds = {name: later - at for (name, at), (_, later) in itertools.pairwise(marks)}
     facts = environment(settings)
     torch.set_num_threads(threads)
     return {"environment": facts | {"seconds": time.perf_counter() - start, "stages": seconds}} | found
@@ -100,10 +101,10 @@ def plain(x: Any) -> Any:
 
 def environment(settings: Settings) -> dict[str, Any]:
     """What the numbers depend on."""
-    from .. import __version__
+    import coset
 
     return {
-        "coset": __version__,
+        "coset": coset.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -126,4 +127,5 @@ def write(out: Path, results: dict[str, Any]) -> list[Path]:
 
 def _complaint(missed: list[dict[str, Any]]) -> str:
     listed = "; ".join(f"{r['what']} is {tables.number(r['value'])}, not {r['relation']} {tables.number(r['bound'])}" for r in missed)
-    return explain(listed, "every bound of the demonstration", "read report.html; a constant model, or one without a broken symmetry, cannot pass")
+    remedy = "read report.html; a constant model, or one without a broken symmetry, cannot pass"
+    return explain(listed, "every bound of the demonstration", remedy)

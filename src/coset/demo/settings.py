@@ -36,4 +36,4 @@ class Settings:
     @classmethod
     def small(cls, seed: int = 0) -> Settings:
         """A few seconds' worth, for tests."""
-        return cls(seed, molecules=41, elements=4, few=2, wide=6, train=600, test=150, audited=24, steps=150, rounds=3)
+        return cls(seed, molecules=41, elements=2, few=1, wide=3, train=600, test=150, audited=16, steps=120, rounds=3)

@@ -73,7 +73,7 @@ CALLS = Column("samples", "samples that enter the model for one input", field("s
 
 MOLECULES = [
     METHOD,
-    Column("group", "of the audit: E(3) all motions, SE(3) without reflections, O the 24 rotations of a cube", field("group", group), left=True),
+    Column("group", "of the audit: E(3), SE(3) without reflections, or O, the 24 rotations of a cube", field("group", group), left=True),
     Column("before", "error of the bare model: mean of |f(gx) − g f(x)| over the RMS of |f|", field("before")),
     Column("after", "the same with the frame around the model", after),
     KIND,
@@ -112,9 +112,9 @@ FRAMES = [
 
 FAITHFUL = [
     METHOD,
-    Column("distance", "from the bare model's outputs on the canonical inputs, carried back and averaged by hand; must vanish", field("distance")),
+    Column("distance", "from the bare model on the canonical inputs, carried back and averaged by hand; must vanish", field("distance")),
     Column("Φ(c) – f(c)", "from the bare model at canonical inputs c, relative; vanishes for frames of one element", field("canonical")),
-    Column("of", "how many inputs that is measured on: those without a symmetry of their own", lambda row: str(row.get("generic", "–"))),
+    Column("of", "the number of inputs without a symmetry of their own, which that is measured on", lambda row: str(row["generic"])),
     Column("size", "RMS of Φ(c) over RMS of f(c); 0 for a model that returns zeros", field("size")),
     Column("variation", "spread of Φ(c) over the inputs, relative; 0 for a constant model", field("variation")),
     Column("residual", "of a quadrature: largest relative distance between averages over parts of it", field("residual")),
@@ -170,5 +170,6 @@ def digits_line(results: dict[str, Any]) -> str:
     found = results["digits"]
     return (
         f"{found['train']} upright digits to train on, {found['test']} to test, {found['audited']} of them to audit; "
-        f"a CNN with {found['parameters']} weights, {found['steps']} training steps."
+        f"a CNN with {found['parameters']} weights, {found['steps']} training steps. "
+        "PCA and minimal frames see the inked pixels as points in the plane."
     )
