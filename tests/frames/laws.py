@@ -179,7 +179,7 @@ def export_gap(model: Any, case: FrameCase, x: Tree, dynamic: bool = False) -> f
     if dynamic:
         batch = torch.export.Dim("batch", min=2, max=1024)
         shapes = {key: {0: batch} for key in x} if keyword else ({0: batch},)
-        shapes = {"args": (), "kwargs": shapes} if keyword else {"args": shapes, "kwargs": {}}
+        shapes = {"kwargs": shapes} if keyword else {"args": shapes}
     program = torch.export.export(model, () if keyword else (x,), x if keyword else None, strict=False, dynamic_shapes=shapes)
     part = case.source.take(x, torch.tensor([2, 0, 1]), case.source.layout(x)) if dynamic else x
     return gap(call(program.module(), case.source, part), call(model, case.source, part)) / conditioning(x)
