@@ -107,7 +107,7 @@ def _basis(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([q, p, np.cross(q, p)], 1)
 
 
-def order(cloud: Cloud, reflect: bool = True) -> int:
+def order(cloud: Cloud, reflect: bool = True, share: float = 3e-4) -> int:
     """The order of the symmetry group of a cloud, -1 where infinite."""
-    found = symmetries(cloud, reflect=reflect)
+    found = symmetries(cloud, share, reflect)
     return -1 if found is None else len(found)

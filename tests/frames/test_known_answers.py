@@ -129,9 +129,10 @@ def test_orders_are_lost_when_an_atom_moves():
 
     moved, before = changed(move)
     found = orders(clouds.pad(moved), E3, 1e-3)
-    planar = [len(x) == 3 for x, _ in moved]  # three atoms stay in one plane
-    assert all(order == (2 if flat else 1) for order, flat in zip(found, planar, strict=True))
-    assert sum(old > new for old, new in zip(before, found, strict=True)) > 90
+    for cloud, order in zip(moved, found, strict=True):  # a step along a mirror leaves it alone
+        assert clouds.order(cloud, share=5e-4) <= order <= clouds.order(cloud, share=1e-2)
+    assert sum(old > new for old, new in zip(before, found, strict=True)) > 0.9 * len(before)
+    assert sum(order == 1 for order in found) > 0.5 * len(before)
 
 
 def test_orders_are_lost_when_an_atom_changes_species():
@@ -226,6 +227,13 @@ def bent(name):
     return share if share >= 1e-5 else 1.0
 
 
+def principal_gap(x):
+    """The smallest relative gap between principal values that count as different: eigenvectors are known up to eps / gap."""
+    values = np.linalg.svd(x - x.mean(0), compute_uv=False)[:3] ** 2 if len(x) > 2 else np.ones(1)
+    gaps = -np.diff(values) / max(values[0], 1e-300)
+    return min([1.0, *gaps[(gaps > 1e-9) & ((gaps > 1e-3) | (values[1:] < 1e-3 * values[0]))]])
+
+
 class Scaled(torch.nn.Module):
     """A network in units of a length, so that it sees something at every scale."""
 
@@ -248,9 +256,10 @@ def per_sample_gaps(source, target, model, batch, h):
         here = call(model, source, batch)
         there = call(model, source, source.act(h, batch, at))
         expected = target.act(h, here, at)
+        bare = call(getattr(model, "model", model), source, batch)  # symmetric clouds have outputs that vanish
     worst = torch.zeros(at.samples, dtype=torch.float64)
-    for a, b in zip(leaves(there), leaves(expected), strict=True):
-        error = (a.double() - b.double()).abs().flatten(1).amax(1) / b.double().square().mean().sqrt()
+    for a, b, c in zip(leaves(there), leaves(expected), leaves(bare), strict=True):
+        error = (a.double() - b.double()).abs().flatten(1).amax(1) / c.double().square().mean().sqrt()
         if at.batch is not None and len(error) == at.rows:
             error = torch.zeros(at.samples, dtype=torch.float64).index_reduce(0, at.batch, error, "amax")
         worst = torch.maximum(worst, error.nan_to_num(nan=float("inf")))
@@ -260,7 +269,7 @@ def per_sample_gaps(source, target, model, batch, h):
 def conditions(batch, h=None):
     """(B,) 1 + |centroid| / radius of padded clouds; clouds without extent count in units of one."""
     count = batch["mask"].sum(1, keepdim=True)
-    center = batch["pos"].double().sum(1) / count
+    center = (batch["pos"].double() * batch["mask"][..., None]).sum(1) / count
     spread = ((batch["pos"].double() - center[:, None]) * batch["mask"][..., None]).norm(dim=-1).amax(1)
     spread = torch.where(spread > 1e-9 * (1 + center.norm(dim=-1)), spread, torch.ones_like(spread))
     return 1 + center.norm(dim=-1) / spread
@@ -284,6 +293,8 @@ def test_exact_on_the_grid(group, dtype, frame, generator):
     h = group.sample(len(GRID), generator=generator, dtype=dtype)
     moved = source.act(h, batch, source.layout(batch))
     allowed = 50 * torch.finfo(dtype).eps * torch.maximum(conditions(batch), conditions(moved)) / torch.tensor([bent(name) for name in GRID])
+    if isinstance(frame, frames.PCA):
+        allowed = allowed / torch.tensor([principal_gap(x) for x, _ in GRID.values()])
     assert not refused(GRID, per_sample_gaps(source, target, model, batch, h), allowed)
 
 
@@ -391,6 +402,19 @@ def test_batches_padding_and_ragged_rows_agree():
                     assert torch.allclose(rows[key][row], value[0], atol=1e-12), (names[row], key)
 
 
+def test_padded_rows_stay_zero(generator):
+    source, target = clouds.padded_source(E3), target_of(E3)
+    batch = clouds.pad([GRID["generic"], GRID["H2O"]])
+    h = E3.sample(2, generator=generator, dtype=torch.float64)
+    assert bool((source.act(h, batch)["pos"][1, 3:] == 0).all())
+    net = network(source, E3, batch, torch.float64)
+    seen = []
+    net.register_forward_pre_hook(lambda module, args, kwargs: seen.append(kwargs["pos"]), with_kwargs=True)
+    y = Symmetrized(net, source >> target, EVERY)(**source.act(h, batch))
+    assert bool((seen[0][1, 3:] == 0).all())
+    assert bool((y["forces"][1, 3:] == 0).all())
+
+
 @pytest.mark.parametrize(("name", "order"), [("methane", 24), ("cube", 48), ("icosahedron", 120)])
 def test_one_call_is_the_average_over_all_elements(name, order):
     source, target = clouds.padded_source(O3), target_of(O3)
@@ -411,7 +435,6 @@ def test_one_call_is_the_average_over_all_elements(name, order):
             g = measure.elements[k]
             y = target.act(g, net(**source.act(O3.inverse(g), batch)), source.layout(batch))
             total = y if total is None else tree_map(torch.add, total, y)
-    assert laws.gap(found, tree_map(lambda leaf: leaf / order, total)) < 1e-13 * 10
     for key, value in found.items():
         assert float((value - total[key] / order).abs().max()) < 1e-13, key
 
@@ -433,7 +456,7 @@ def forces(model, batch):
 @over_groups
 def test_forces_have_the_symmetry_of_the_molecule(group):
     names = ["methane", "cube", "icosahedron", "C6H6", "H2O", "C2H6", "hexagon"]
-    picked = [GRID[name] if name in ("methane", "cube", "icosahedron", "hexagon") else GRID[name] for name in names]
+    picked = [GRID[name] for name in names]
     source = clouds.padded_source(group)
     batch = clouds.pad(picked)
     found = forces(energy_model(source, batch, group), batch)
@@ -443,7 +466,7 @@ def test_forces_have_the_symmetry_of_the_molecule(group):
         for matrix, order in clouds.symmetries(cloud, reflect=group.reflects):
             assert np.abs(f @ matrix.T - f[order]).max() < (1e-10 if names[row] not in ("C6H6", "H2O", "C2H6") else 1e-4), names[row]
     assert float(found[0, 0].abs().max()) < 1e-13  # the carbon of methane
-    assert float(found[0, 1:].norm(dim=-1).min()) > 1e-4
+    assert float(found[0, 1:5].norm(dim=-1).min()) > 1e-4
 
 
 @over_groups
@@ -583,10 +606,11 @@ def benzene(bonds):
     carbon = [i for i in range(12) if z[i] == 6]
     angle = np.argsort([np.arctan2(*x[i, :2]) for i in carbon])
     ring = [carbon[i] for i in angle]
-    pairs = [(ring[i], ring[(i + 1) % 6]) for i in range(6)]
+    hydrogen = [int(np.argmin(np.linalg.norm(x - x[i], axis=1) + 9.0 * (z == 6))) for i in ring]
+    pairs = [(ring[i], ring[(i + 1) % 6]) for i in range(6)] + list(zip(ring, hydrogen, strict=True))
     edges = np.array(pairs + [(b, a) for a, b in pairs]).T
     batch = clouds.join([(x, z), (x, z)])
-    values = np.concatenate([bonds, bonds])
+    values = np.concatenate([bonds, [0.5] * 6] * 2)
     return {**batch, "edge_index": torch.tensor(np.concatenate([edges, edges + 12], 1)), "edge_attr": torch.tensor(np.concatenate([values, values]))[:, None]}
 
 
@@ -603,13 +627,11 @@ def graph_source(group):
 def test_edges_of_benzene(group, bonds, half, generator):
     source = graph_source(group)
     batch = benzene(bonds)
-    half = 1 if bonds[2] == 3 else half
     target = actions.Dict(forces=actions.Vectors(group, points=True), energy=actions.Trivial(group))
     outputs = {"forces": Out(actions.Vectors(group, points=True), True, (3,)), "energy": Out(actions.Trivial(group), False, (1,))}
     model = Symmetrized(Net(source, outputs, batch, True, torch.float64), source >> target, EVERY)
     measure = model.frame(batch)
-    planar = 2 if group.reflects else 1
-    expected = {12: 12, 6: 6, 4: 4, 2: 2, 1: 1}[half] * planar
+    expected = half * (2 if group.reflects else 1)  # the plane is a mirror, which moves no bond
     assert measure.order.tolist() == [expected, expected]
     h = group.sample(2, generator=generator, dtype=torch.float64)
     assert float(per_sample_gaps(source, target, model, batch, h).max()) < 50 * 2.3e-16 * 10
@@ -619,7 +641,7 @@ def test_directed_edges_are_seen():
     source = actions.Dict({**clouds.ragged_source(SO3).entries, "edge_index": actions.Edges(SO3)})
     batch = benzene([1.0] * 6)
     del batch["edge_attr"]
-    one_way = {**batch, "edge_index": batch["edge_index"][:, [0, 1, 2, 3, 4, 5, 12, 13, 14, 15, 16, 17]]}
+    one_way = {**batch, "edge_index": torch.cat([batch["edge_index"][:, start : start + 6] for start in (0, 24)], 1)}
     assert EVERY.bind(source)(batch).order.tolist() == [12, 12]
     assert EVERY.bind(source)(one_way).order.tolist() == [6, 6]
 
