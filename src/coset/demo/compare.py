@@ -66,7 +66,7 @@ def against_bare(wrapped: Symmetrized, bare: nn.Module, inputs: Any, per_sample:
 
     The model inside is called by itself on the canonical inputs; its outputs are carried back by the frame's elements
     and averaged by hand. ``distance`` is how far the symmetrized model is from that; ``canonical`` how far it is from
-    the bare model at the canonical inputs themselves, over the ``generic`` inputs, which have no symmetry of their own:
+    the bare model at the canonical inputs themselves, over the ``generic`` inputs, with one element per canonical input:
     zero for a frame of one element, not for an average. ``size`` and ``variation`` are zero for a model that returns zeros or a constant.
 
     Args:

@@ -25,7 +25,7 @@ class Settings:
     seed: int = 0
     molecules: int = 162
     elements: int = 8
-    few: int = 4
+    few: int = 3
     wide: int = 24
     train: int = 1200
     test: int = 597

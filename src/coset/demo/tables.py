@@ -114,7 +114,7 @@ FAITHFUL = [
     METHOD,
     Column("distance", "from the bare model on the canonical inputs, carried back and averaged by hand; must vanish", field("distance")),
     Column("Φ(c) – f(c)", "from the bare model at canonical inputs c, relative; vanishes for frames of one element", field("canonical")),
-    Column("of", "the number of inputs without a symmetry of their own, which that is measured on", lambda row: str(row["generic"])),
+    Column("of", "the number of inputs that is measured on: one group element for each canonical input", lambda row: str(row["generic"])),
     Column("size", "RMS of Φ(c) over RMS of f(c); 0 for a model that returns zeros", field("size")),
     Column("variation", "spread of Φ(c) over the inputs, relative; 0 for a constant model", field("variation")),
     Column("residual", "of a quadrature: largest relative distance between averages over parts of it", field("residual")),
@@ -171,5 +171,5 @@ def digits_line(results: dict[str, Any]) -> str:
     return (
         f"{found['train']} upright digits to train on, {found['test']} to test, {found['audited']} of them to audit; "
         f"a CNN with {found['parameters']} weights, {found['steps']} training steps. "
-        "PCA and minimal frames see the inked pixels as points in the plane."
+        "PCA and minimal frames are built from points: they take the inked pixels as points in the plane."
     )
