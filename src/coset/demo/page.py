@@ -163,7 +163,8 @@ def _digits(results: dict[str, Any]) -> str:
         + "</div>",
     )
     words = (
-        "The frame of SO(2) (of O(2) for D4) brings them into a canonical pose, and the CNN sees them painted there. Audits and accuracies turn the images "
+        "The frame of SO(2) (of O(2) for D4) brings them into a canonical pose, and the CNN sees them painted there. "
+        "Audits and accuracies turn the images "
         "themselves. Every network is trained on upright digits only; with the frame there in training it meets them as the frame hands "
         "them over. Averaging a network that was trained without it is exactly invariant and mostly wrong, because the CNN is sure of "
         "its wrong answers on turned digits. Under D4 nothing tells a digit from its mirror image, which costs accuracy upright."
