@@ -45,7 +45,7 @@ def matrix_of(group: Group, g: Tree, x: Tensor) -> Tensor:
 
 
 def minus(x: Tensor, shift: Tensor) -> Tensor:
-    """x (*batch, ..., d) minus vectors (*batch, d), in the precision of ``x``.
+    """Subtract from x (*batch, ..., d) vectors (*batch, d), in the precision of ``x``.
 
     The vector is subtracted as a rounded piece and its remainder, which costs no digits where the two are close.
     """
@@ -195,7 +195,7 @@ class VectorAction(MatrixAction):
 
 
 def stacked_product(rows: Tensor, matrices: Tensor) -> Tensor:
-    """rows (B, M, a) times matrices (B, a, b), in the precision of the rows, under autocast too."""
+    """Multiply rows (B, M, a) with matrices (B, a, b), in the precision of the rows, under autocast too."""
     if torch.is_autocast_enabled(rows.device.type):
         with torch.autocast(rows.device.type, enabled=False):
             return stacked_product(rows, matrices)

@@ -20,7 +20,6 @@ from .clouds import Cloud, element, gather_cloud
 from .ordered import StabilizerRules, oriented
 from .unordered import UnorderedMinimal
 
-
 SEPARATION = 1e-6
 """Eigenvalues closer than this share of the largest one are moved apart in backward passes."""
 

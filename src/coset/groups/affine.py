@@ -11,7 +11,7 @@ from .base import Group
 from .linear import GeneralLinear
 from .maps import Homomorphism, identity_map, subgroup
 from .matrix import MatrixGroup
-from .numeric import Device, Dtype, eye, normal, real, size, widen
+from .numeric import Device, Dtype, eye, normal, product, real, size, widen
 from .orthogonal import Orthogonal, Reflection, SpecialOrthogonal
 
 
@@ -121,7 +121,7 @@ class AffineGroup(Group):
 
     def compose(self, g: Affinity, h: Affinity) -> Affinity:
         """First h, then g: the matrix A B with the shift A u + t."""
-        return Affinity(g.matrix @ h.matrix, _apply(g.matrix, h.shift) + g.shift)
+        return Affinity(product(g.matrix, h.matrix), _apply(g.matrix, h.shift) + g.shift)
 
     def inverse(self, g: Affinity) -> Affinity:
         """The inverse of g."""
@@ -174,7 +174,7 @@ class AffineGroup(Group):
 
 
 def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
-    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+    return product(matrix, vector.unsqueeze(-1)).squeeze(-1)
 
 
 class Euclidean(AffineGroup):

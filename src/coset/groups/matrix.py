@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .base import Compact, Group
 from .maps import Homomorphism, identity_map
-from .numeric import Device, Dtype, complex_, eye, normal, real, size, widen
+from .numeric import Device, Dtype, complex_, eye, normal, product, real, size, widen
 
 
 class MatrixGroup(Group):
@@ -39,7 +39,7 @@ class MatrixGroup(Group):
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """The matrix product."""
-        return g @ h
+        return product(g, h)
 
     def inverse(self, g: Tensor) -> Tensor:
         """The inverse of g."""

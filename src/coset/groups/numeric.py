@@ -57,6 +57,12 @@ def widen(x: Tensor) -> Tensor:
     return x.to(dtype.to_complex() if x.is_complex() else dtype)
 
 
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product, in the wider of the two precisions."""
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    return a.to(dtype) @ b.to(dtype)
+
+
 def cast(x: Tree, dtype: torch.dtype) -> Tree:
     """Floating point and complex leaves in the given precision; integers stay."""
 
