@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-import coset
 from coset import Symmetrized, actions, frames, groups, symmetrize
 from coset.errors import CosetError, FrameError, GroupError, InputError, SignatureError
+from coset.tree import leaves
 
 C4, D4, S = groups.Cyclic(4), groups.Dihedral(4), groups.Symmetric()
 O3, SO3, E3, SE3 = groups.Orthogonal(3), groups.SpecialOrthogonal(3), groups.Euclidean(3), groups.SpecialEuclidean(3)
@@ -151,8 +151,8 @@ def test_the_residual_of_a_quadrature_falls_with_its_degree():
     assert residuals == sorted(residuals, reverse=True)
     assert residuals[-1] < 0.05 * residuals[0]
     assert errors[-1] < 0.01 * errors[0]
-    print(residuals, errors)
-    assert all(error <= 3 * residual for error, residual in zip(errors, residuals, strict=True))
+    # beyond the first, whose average is mostly error, the spread of the sub-rules bounds the error of the rule
+    assert all(error <= residual for error, residual in zip(errors[1:], residuals[1:], strict=True))
     assert exact(x).shape == x.shape
 
 
@@ -306,7 +306,7 @@ def test_outputs_keep_their_structure(build, target):
     assert type(y) is type(build(*parts(x)))
     score = Symmetrized(lambda x: parts(x)[0], VECTOR >> actions.Trivial(C4), frames.Full())(x)
     vector = Symmetrized(lambda x: parts(x)[1], VECTOR >> VECTOR, frames.Full())(x)
-    found = list(coset.tree.leaves(y)) if hasattr(coset, "tree") else [score, vector]
+    found = list(leaves(y))
     assert torch.allclose(found[0], score)
     assert torch.allclose(found[1], vector)
     _, stats = model(x, return_stats=True)
