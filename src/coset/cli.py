@@ -71,7 +71,10 @@ def cite(model: Annotated[str, typer.Argument(help="The model as package.module:
 
 
 @app.command()
-def demo(out: Annotated[Path, typer.Option(help="The folder for what it writes.")] = Path("demo_out")) -> None:
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for what it writes.")] = Path("demo_out"),
+    seed: Annotated[int, typer.Option(help="Seed of networks, splits and group elements.")] = 0,
+) -> None:
     """Symmetrize small models of molecules and digits, and write what happened as a page and as JSON."""
     with _messages():
         try:
@@ -80,7 +83,7 @@ def demo(out: Annotated[Path, typer.Option(help="The folder for what it writes."
             raise InputError(
                 explain(f"no module {error.name!r}", "the demonstration and what it needs", "run: pip install 'coset[all]'")
             ) from error
-    module.main(out)
+        module.main(out, seed=seed)
 
 
 @contextlib.contextmanager
