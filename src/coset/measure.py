@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from .groups.base import Group
@@ -35,13 +36,13 @@ class Measure:
 
     group: Group
     elements: Tree
-    weights: Tensor
-    order: Tensor
+    weights: Shaped[Tensor, "K B"]
+    order: Int[Tensor, " B"]
     cosets: int
-    permutations: Tensor | None = None
-    ties: Tensor | None = None
+    permutations: Int[Tensor, "K ..."] | None = None
+    ties: Int[Tensor, "B n"] | None = None
     tol: float = 1e-4
-    nested: Tensor | None = field(default=None, compare=False)
+    nested: Int[Tensor, " K"] | None = field(default=None, compare=False)
 
     @property
     def size(self) -> int:
@@ -53,15 +54,15 @@ class Measure:
         """The number B of samples."""
         return self.weights.shape[1]
 
-    def coset_weights(self) -> Tensor:
+    def coset_weights(self) -> Shaped[Tensor, "cosets B"]:
         """(cosets, B): the weight of every canonical input."""
         return self.weights.reshape(self.cosets, self.size, -1).sum(1)
 
-    def integrate(self, values: Tensor) -> Tensor:
+    def integrate(self, values: Shaped[Tensor, "K B *rest"]) -> Shaped[Tensor, B * rest]:
         """The integral of values (K, B, ...) given at the elements, shape (B, ...)."""
         return weigh(self.weights, values).sum(0)
 
-    def entropy(self) -> Tensor:
+    def entropy(self) -> Shaped[Tensor, " B"]:
         """(B,) the entropy of the weights, in nats."""
         return torch.special.entr(self.weights).sum(0)
 
@@ -86,7 +87,7 @@ class Measure:
         )
 
 
-def weigh(weights: Tensor, values: Tensor) -> Tensor:
+def weigh(weights: Shaped[Tensor, "K B"], values: Shaped[Tensor, "K B *rest"]) -> Shaped[Tensor, "K B *rest"]:
     """Multiply values (K, B, ...) by weights (K, B)."""
     dtype = values.dtype if values.is_floating_point() or values.is_complex() else weights.dtype
     return weights.to(dtype).reshape(*weights.shape, *(1,) * (values.dim() - weights.dim())) * values

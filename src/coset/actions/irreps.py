@@ -8,6 +8,7 @@ import math
 import re
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError, SignatureError, describe, explain
@@ -33,7 +34,7 @@ def parse_irreps(text: str) -> tuple[tuple[int, int, int], ...]:
     return tuple(found)
 
 
-def spherical_harmonics(l: int, points: Tensor) -> Tensor:
+def spherical_harmonics(l: int, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch size"]:
     """Real harmonic polynomials of degree l at points (..., 3), shape (..., 2l + 1), orthogonal up to a common factor.
 
     The polar axis is y and the order is m = -l ... l, so that l = 1 gives (x, y, z).
@@ -70,7 +71,9 @@ def _probe(l: int) -> tuple[Tensor, Tensor]:
     return points, torch.linalg.pinv(spherical_harmonics(l, points))
 
 
-def wigner_d(l: int, rotation: Tensor, probe: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def wigner_d(
+    l: int, rotation: Float[Tensor, "*batch 3 3"], probe: tuple[Tensor, Tensor] | None = None
+) -> Float[Tensor, "*batch size size"]:
     """D^l (..., 2l+1, 2l+1) of rotations (..., 3, 3), with Y_l(Rx) = D^l(R) Y_l(x); polynomial, so differentiable."""
     if l == 0:
         return torch.ones(*rotation.shape[:-2], 1, 1, dtype=rotation.dtype, device=rotation.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from ..tree import Tree, tree_map
@@ -71,7 +72,7 @@ class Layout:
         return replace(new, batch=batch), rows
 
 
-def ragged_take(batch: Tensor, size: int, samples: Tensor) -> tuple[Tensor, Tensor]:
+def ragged_take(batch: Int[Tensor, " N"], size: int, samples: Int[Tensor, " R"]) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
     """Row numbers of the picked samples, in their order, and the new batch index.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .clouds import Cloud
@@ -32,7 +33,9 @@ class Candidates:
         return Candidates(*(getattr(self, name).gather(1, which) for name in ("first", "second", "sign", "valid")))
 
 
-def clusters(values: Tensor, group: Tensor, valid: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+def clusters(
+    values: Float[Tensor, "B m"], group: Int[Tensor, "B m"], valid: Bool[Tensor, "B m"], gap: Float[Tensor, " B"]
+) -> tuple[Int[Tensor, "B m"], Int[Tensor, "B m"]]:
     """Cluster entries by group number, then by value: a new cluster starts at every step larger than ``gap``.
 
     Args:
@@ -65,7 +68,7 @@ def smallest(number: Tensor, size: Tensor, allowed: Tensor) -> Tensor:
     return (number == chosen) & allowed
 
 
-def compress(flags: Tensor) -> tuple[Tensor, Tensor]:
+def compress(flags: Bool[Tensor, "B m"]) -> tuple[Int[Tensor, "B c"], Bool[Tensor, "B c"]]:
     """(B, c) the numbers of the True entries of (B, m) flags, padded, and which of them count (one synchronization)."""
     count = int(flags.sum(1).max()) if flags.numel() else 0
     order = torch.argsort((~flags).to(torch.uint8), dim=1, stable=True)[:, : max(count, 1)]
@@ -157,7 +160,7 @@ def _either(one: Candidates, other: Candidates, choice: Tensor) -> Candidates:
     return found
 
 
-def matrices_of(candidates: Candidates, rows: Tensor) -> Tensor:
+def matrices_of(candidates: Candidates, rows: Float[Tensor, "B n d"]) -> Float[Tensor, "B C d d"]:
     """(B, C, d, d) orthogonal matrices with the anchors' Gram-Schmidt vectors as columns; differentiable."""
     d = rows.shape[-1]
     a = _anchor(rows, candidates.first, candidates.valid)

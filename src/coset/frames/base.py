@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..actions.base import Action
+from ..actions.indices import BatchIndex
 from ..actions.layout import Layout
 from ..actions.trees import flatten
 from ..errors import FrameError, InputError, explain
@@ -59,6 +60,8 @@ class Frame(nn.Module, abc.ABC):
                     explain(f"of={self.of!r} for inputs {list(keys)}", "a key or position of the source", "name one of its entries")
                 )
         bound.prepare(source.group)
+        if any(isinstance(getattr(leaf, "action", leaf), BatchIndex) for leaf in keys.values()):
+            bound.static = False  # rows of ragged batches are counted
         return bound
 
     def prepare(self, group: Group) -> None:
@@ -119,7 +122,7 @@ class Frame(nn.Module, abc.ABC):
 
 NOT_STATIC = (
     "Given: {frame} inside torch.compile or torch.export. Expected: a static frame (frame.static), whose shapes do not depend on data. "
-    "To do: compile the wrapped model instead, or choose Full, Quadrature, Given, Sort, PCA(fallback=False) or Minimal without colours."
+    "To do: compile the wrapped model instead, or choose Full, Quadrature, Given, Sort, PCA(fallback=False) or Minimal without colours, on dense or padded batches."
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..actions.layout import Layout
@@ -41,7 +42,7 @@ def pad_rows(x: Tensor, at: Layout) -> tuple[Tensor, Tensor]:
     return rows.reshape(at.samples, length, *x.shape[1:]), mask.reshape(at.samples, length)
 
 
-def centroid(rows: Tensor, mask: Tensor | None) -> Tensor:
+def centroid(rows: Float[Tensor, "B n d"], mask: Bool[Tensor, "B n"] | None) -> Float[Tensor, "B d"]:
     """(B, d) mean of the rows that are not padding, in wide precision."""
     precise = wide(rows.dtype, rows.device)
     if mask is None:
@@ -169,7 +170,7 @@ def _view(part: Part, center: Tensor | None) -> Tensor:
     return x if part.mask is None else x * part.mask.unsqueeze(1)
 
 
-def longest(view: Tensor) -> Tensor:
+def longest(view: Float[Tensor, "B d n"]) -> Float[Tensor, " B"]:
     """(B,) the largest length of the columns of (B, d, n)."""
     return (view * view).sum(1).amax(1).sqrt()
 

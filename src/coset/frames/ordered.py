@@ -9,6 +9,7 @@ is exact for the signature.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import groups
@@ -24,7 +25,7 @@ THRESHOLD = 0.3717
 """Share of the largest residual that a pivot must reach; not an algebraic number that occurs in geometry."""
 
 
-def pivoted_basis(cloud: Cloud, d: int, steps: int | None = None) -> tuple[Tensor, Tensor]:
+def pivoted_basis(cloud: Cloud, d: int, steps: int | None = None) -> tuple[Float[Tensor, "B d d"], Int[Tensor, " B"]]:
     """Orthonormal columns from the rows of a cloud.
 
     Pivots are chosen on the detached view in the inputs' precision; the pivots themselves are orthogonalized in wide
@@ -75,7 +76,7 @@ def _pivot(squared: Tensor, cut: Tensor, named: int) -> tuple[Tensor, Tensor]:
     return index, found
 
 
-def oriented(basis: Tensor) -> Tensor:
+def oriented(basis: Float[Tensor, "B d d"]) -> Float[Tensor, "B d d"]:
     """Flip the last column where the determinant is negative: for rank d - 1 it is the generalized cross product."""
     sign = torch.linalg.det(basis.detach()).sgn()
     return torch.cat([basis[..., :-1], basis[..., -1:] * sign[..., None, None]], -1)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..actions.layout import Layout
@@ -138,7 +139,7 @@ class PCA(Frame):
         return super().arguments() + (() if self.fallback else ("fallback=False",))
 
 
-def principal_axes(cloud: Cloud) -> tuple[Tensor, Tensor, Tensor]:
+def principal_axes(cloud: Cloud) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"], Int[Tensor, " B"]]:
     """(B, d, d) eigenvectors as columns, largest first, (B, d) eigenvalues, and (B,) numerical ranks.
 
     Vectors that are not named by ``of=`` join in where the named ones leave an infinite stabilizer.
@@ -165,7 +166,7 @@ def _separated(moment: Tensor) -> Tensor:
     return moment + (vectors * shift.unsqueeze(1)) @ vectors.mT
 
 
-def degenerate(values: Tensor, ranks: Tensor, gap: float) -> Tensor:
+def degenerate(values: Float[Tensor, "B d"], ranks: Int[Tensor, " B"], gap: float) -> Bool[Tensor, " B"]:
     """(B,) True where two eigenvalues of the span nearly coincide."""
     top = values[:, :1].clamp_min(torch.finfo(values.dtype).tiny)
     close = (values[:, :-1] - values[:, 1:]) < gap * top

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..actions.base import Action
@@ -89,7 +90,7 @@ def _rows(action: Action, x: Tensor) -> Tensor:
     return values.to(torch.float64) if not values.is_complex() else torch.view_as_real(values).flatten(2).double()
 
 
-def lexicographic(keys: Tensor) -> Tensor:
+def lexicographic(keys: Float[Tensor, "B n c"]) -> Int[Tensor, "B n"]:
     """(B, n) indices that sort rows (B, n, c) lexicographically, stable."""
     order = torch.arange(keys.shape[1], device=keys.device).expand(keys.shape[:2])
     for column in range(keys.shape[2] - 1, -1, -1):
