@@ -168,7 +168,7 @@ def test_a_quadrature_is_exact_for_polynomials_of_its_degree(degree):
 
     h = SO3.haar(3, dtype=torch.float64)
     model = Symmetrized(power, signature, frames.Quadrature(degree))
-    y, stats = model(x, return_stats=True)
+    y = model(x)
     assert torch.allclose(y, model(actions.Vectors(SO3).act(h, x)), atol=1e-12)
     if bound.exact_degree == degree:  # one degree more and it is not
         wild = Symmetrized(lambda x: power(x).abs() ** 1.5, signature, frames.Quadrature(degree))
@@ -295,7 +295,10 @@ def parts(x):
         (lambda s, v: {"score": s, "vector": v}, actions.Dict(BOTH)),
         (lambda s, v: Record(s, v), actions.Dict(BOTH)),
         (lambda s, v: Record(s, v, "kept"), actions.Dict(BOTH, note=actions.Ignore(C4))),
-        (lambda s, v: {"score": s, "more": {"vector": v, "extra": "x"}}, actions.Dict(score=actions.Trivial(C4), more=actions.Dict(vector=VECTOR, extra=actions.Ignore(C4)))),
+        (
+            lambda s, v: {"score": s, "more": {"vector": v, "extra": "x"}},
+            actions.Dict(score=actions.Trivial(C4), more=actions.Dict(vector=VECTOR, extra=actions.Ignore(C4))),
+        ),
     ],
     ids=["tuple", "list", "dict", "dataclass", "dataclass with a note", "nested"],
 )
@@ -345,7 +348,16 @@ def test_hugging_face_outputs():
 def test_a_hugging_face_vision_transformer_under_quarter_turns():
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    config = transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4, num_channels=1, num_labels=3)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=8,
+        patch_size=4,
+        num_channels=1,
+        num_labels=3,
+    )
     net = transformers.ViTForImageClassification(config).eval()
     source = actions.Dict(pixel_values=actions.Image(C4))
     model = symmetrize(net, source >> actions.Dict(logits=actions.Trivial(C4)), frames.Full()).eval()
@@ -421,9 +433,17 @@ def test_sources_by_keyword_by_position_and_alone():
     ("signature", "kind", "reason"),
     [
         (actions.Points(E3) >> actions.Trivial(E3), frames.Minimal, "one model call; points are taken as ordered"),
-        (actions.Vectors(groups.SpecialOrthogonal(5)) >> actions.Trivial(groups.SpecialOrthogonal(5)), frames.Minimal, "the cheapest exact frame"),
+        (
+            actions.Vectors(groups.SpecialOrthogonal(5)) >> actions.Trivial(groups.SpecialOrthogonal(5)),
+            frames.Minimal,
+            "the cheapest exact frame",
+        ),
         (actions.Permute(S, -2) >> actions.Trivial(S), frames.Sort, "one model call on sorted rows"),
-        (actions.Points(groups.Translation(3)) >> actions.Trivial(groups.Translation(3)), frames.Center, "one model call on centred points"),
+        (
+            actions.Points(groups.Translation(3)) >> actions.Trivial(groups.Translation(3)),
+            frames.Center,
+            "one model call on centred points",
+        ),
         (actions.Image(D4) >> actions.Trivial(D4), frames.Full, "the exact average over all 8 elements"),
         (actions.Points(groups.Icosahedral(full=True)) >> actions.Trivial(groups.Icosahedral(full=True)), frames.Full, "all 120 elements"),
     ],
@@ -440,7 +460,10 @@ def test_the_chosen_frame_and_why(signature, kind, reason):
 
 def test_no_frame_is_better_than_a_wrong_one():
     U3 = groups.Unitary(3)
-    for signature in (actions.Vectors(U3) >> actions.Trivial(U3), actions.Image(groups.SpecialOrthogonal(2)) >> actions.Trivial(groups.SpecialOrthogonal(2))):
+    for signature in (
+        actions.Vectors(U3) >> actions.Trivial(U3),
+        actions.Image(groups.SpecialOrthogonal(2)) >> actions.Trivial(groups.SpecialOrthogonal(2)),
+    ):
         with pytest.raises(FrameError, match=r"without a frame.*choose one: frames.Haar\(samples\) or frames.Quadrature\(degree\)"):
             symmetrize(lambda x: x, signature)
 
@@ -467,18 +490,28 @@ GOOD = torch.randn(2, 4, 3)
     ],
     ids=["dimension", "no batch axis", "empty batch", "no points", "integers", "complex", "NaN", "infinity", "text", "numpy", "list"],
 )
-@pytest.mark.parametrize("frame", [frames.Minimal(), frames.Minimal(colours=frames.UNCOLOURED), frames.PCA()], ids=["ordered", "unordered", "PCA"])
+@pytest.mark.parametrize(
+    "frame", [frames.Minimal(), frames.Minimal(colours=frames.UNCOLOURED), frames.PCA()], ids=["ordered", "unordered", "PCA"]
+)
 def test_bad_points(x, message, frame):
     with pytest.raises(CosetError, match=message):
         Symmetrized(cubic, POINTS, frame)(x)
 
 
 def siblings(group=E3):
-    return actions.Dict(pos=actions.Points(group, mask="mask"), v=actions.Vectors(group), z=actions.Trivial(group), mask=actions.PointMask(group))
+    return actions.Dict(
+        pos=actions.Points(group, mask="mask"), v=actions.Vectors(group), z=actions.Trivial(group), mask=actions.PointMask(group)
+    )
 
 
 def good(**changes):
-    return {"pos": torch.randn(2, 4, 3), "v": torch.randn(2, 4, 3), "z": torch.ones(2, 4), "mask": torch.ones(2, 4, dtype=torch.bool), **changes}
+    return {
+        "pos": torch.randn(2, 4, 3),
+        "v": torch.randn(2, 4, 3),
+        "z": torch.ones(2, 4),
+        "mask": torch.ones(2, 4, dtype=torch.bool),
+        **changes,
+    }
 
 
 @pytest.mark.parametrize(
@@ -573,7 +606,20 @@ def test_no_haar_measure_on_groups_that_are_not_compact(frame, group):
         frame.bind(actions.Points(group))
 
 
-@pytest.mark.parametrize("frame", [frames.Minimal(), frames.PCA(), frames.Haar(2), frames.Full(), frames.Sort(), frames.Center(), frames.Quadrature(2), frames.Given(torch.arange(4))], ids=repr)
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frames.Minimal(),
+        frames.PCA(),
+        frames.Haar(2),
+        frames.Full(),
+        frames.Sort(),
+        frames.Center(),
+        frames.Quadrature(2),
+        frames.Given(torch.arange(4)),
+    ],
+    ids=repr,
+)
 def test_unbound_frames_say_so(frame):
     with pytest.raises(FrameError, match=r"unbound frame.*call frame.bind\(source\) first"):
         frame(torch.randn(2, 4, 3))

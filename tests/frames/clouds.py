@@ -50,7 +50,11 @@ def solid(name: str) -> np.ndarray:
 def pad(clouds: list[Cloud], dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     """Clouds as one padded batch {pos, z, mask}."""
     n = max(len(x) for x, _ in clouds)
-    pos, z, mask = torch.zeros(len(clouds), n, 3, dtype=dtype), torch.zeros(len(clouds), n, dtype=torch.long), torch.zeros(len(clouds), n, dtype=torch.bool)
+    pos, z, mask = (
+        torch.zeros(len(clouds), n, 3, dtype=dtype),
+        torch.zeros(len(clouds), n, dtype=torch.long),
+        torch.zeros(len(clouds), n, dtype=torch.bool),
+    )
     for row, (x, kinds) in enumerate(clouds):
         pos[row, : len(x)], z[row, : len(x)], mask[row, : len(x)] = torch.tensor(x, dtype=dtype), torch.tensor(kinds), True
     return {"pos": pos, "z": z, "mask": mask}
@@ -59,7 +63,11 @@ def pad(clouds: list[Cloud], dtype: torch.dtype = torch.float64) -> dict[str, Te
 def join(clouds: list[Cloud], dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     """Clouds as one ragged batch {pos, z, batch}."""
     batch = torch.arange(len(clouds)).repeat_interleave(torch.tensor([len(x) for x, _ in clouds]))
-    return {"pos": torch.tensor(np.concatenate([x for x, _ in clouds]), dtype=dtype), "z": torch.tensor(np.concatenate([z for _, z in clouds])), "batch": batch}
+    return {
+        "pos": torch.tensor(np.concatenate([x for x, _ in clouds]), dtype=dtype),
+        "z": torch.tensor(np.concatenate([z for _, z in clouds])),
+        "batch": batch,
+    }
 
 
 def padded_source(group: groups.Group) -> actions.Dict:
@@ -89,7 +97,12 @@ def symmetries(cloud: Cloud, share: float = 3e-4, reflect: bool = True) -> list[
     there = _basis(x[i], x[j])
     found = []
     for a, b in pairs:
-        if kinds[a] != kinds[i] or kinds[b] != kinds[j] or abs(np.linalg.norm(x[a]) - np.linalg.norm(x[i])) > cut or abs(np.linalg.norm(x[a] - x[b]) - np.linalg.norm(x[i] - x[j])) > cut:
+        if (
+            kinds[a] != kinds[i]
+            or kinds[b] != kinds[j]
+            or abs(np.linalg.norm(x[a]) - np.linalg.norm(x[i])) > cut
+            or abs(np.linalg.norm(x[a] - x[b]) - np.linalg.norm(x[i] - x[j])) > cut
+        ):
             continue
         for sign in (1, -1) if reflect else (1,):
             matrix = _basis(x[a], x[b]) @ np.diag([1, 1, sign]) @ there.T

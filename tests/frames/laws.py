@@ -74,8 +74,14 @@ def permuted(case: FrameCase, x: Tree, y: Tree, generator: torch.Generator) -> t
 
     back = torch.argsort(order)
     kinds = {key: (action, leaf) for key, (action, leaf) in flatten(case.source, x).items()}
-    moved = {key: back[leaf] if type(action).__name__ == "Edges" else shuffle(leaf, 0 if key != "t" and key != "cell" else 9) for key, (action, leaf) in kinds.items()}
-    expected = {key: shuffle(leaf, action.event) if action.per_point is not False else leaf for key, (action, leaf) in flatten(case.target, y).items()}
+    moved = {
+        key: back[leaf] if type(action).__name__ == "Edges" else shuffle(leaf, 0 if key != "t" and key != "cell" else 9)
+        for key, (action, leaf) in kinds.items()
+    }
+    expected = {
+        key: shuffle(leaf, action.event) if action.per_point is not False else leaf
+        for key, (action, leaf) in flatten(case.target, y).items()
+    }
     return (moved[None] if list(moved) == [None] else moved), (expected[None] if list(expected) == [None] else expected)
 
 
@@ -150,7 +156,9 @@ def samples_gap(model: Any, case: FrameCase, x: Tree, dtype: torch.dtype) -> flo
             one = torch.tensor([b])
             rows = at.take(one)[1]
             part = call(model, case.source, case.source.take(x, one, at))
-            expected = tree_map(lambda leaf, one=one, rows=rows: leaf[rows] if rows is not None and leaf.shape[0] == at.rows else leaf[one], whole)
+            expected = tree_map(
+                lambda leaf, one=one, rows=rows: leaf[rows] if rows is not None and leaf.shape[0] == at.rows else leaf[one], whole
+            )
             worst = max(worst, gap(part, expected, bare(case, x, dtype)))
     return worst / conditioning(x)
 
@@ -172,17 +180,31 @@ def compile_gap(model: Any, case: FrameCase, x: Tree, backend: str = "aot_eager"
     return gap(call(compiled, case.source, x), call(model, case.source, x)) / conditioning(x)
 
 
+class Positional(torch.nn.Module):
+    """A model that takes its named inputs by position: dynamic shapes cannot be given to keywords gathered by ``**``."""
+
+    def __init__(self, model: Any, keys: list[str]):
+        super().__init__()
+        self.model, self.keys = model, keys
+
+    def forward(self, *args: Tensor) -> Tree:
+        return self.model(**dict(zip(self.keys, args, strict=True)))
+
+
 def export_gap(model: Any, case: FrameCase, x: Tree, dynamic: bool = False) -> float:
     """The exported program gives the same; with a dynamic batch, on fewer samples too."""
-    keyword = isinstance(x, dict)
-    shapes = None
-    if dynamic:
-        batch = torch.export.Dim("batch", min=2, max=1024)
-        shapes = {key: {0: batch} for key in x} if keyword else ({0: batch},)
-        shapes = {"kwargs": shapes} if keyword else {"args": shapes}
-    program = torch.export.export(model, () if keyword else (x,), x if keyword else None, strict=False, dynamic_shapes=shapes)
-    part = case.source.take(x, torch.tensor([2, 0, 1]), case.source.layout(x)) if dynamic else x
-    return gap(call(program.module(), case.source, part), call(model, case.source, part)) / conditioning(x)
+    if not dynamic:
+        args, kwargs = ((), x) if isinstance(x, dict) else ((x,), None)
+        program = torch.export.export(model, args, kwargs, strict=False)
+        return gap(call(program.module(), case.source, x), call(model, case.source, x)) / conditioning(x)
+    keys = list(x) if isinstance(x, dict) else []
+    inputs = tuple(x.values()) if keys else (x,)
+    batch = torch.export.Dim("batch", min=2, max=1024)
+    plain = Positional(model, keys) if keys else model
+    program = torch.export.export(plain, inputs, strict=False, dynamic_shapes={"args": tuple({0: batch} for _ in inputs)})
+    part = case.source.take(x, torch.tensor([2, 0, 1]), case.source.layout(x))
+    found = program.module()(*(part.values() if keys else (part,)))
+    return gap(found, call(model, case.source, part)) / conditioning(x)
 
 
 def gradients(model: Any, case: FrameCase, x: Tree, generator: torch.Generator) -> list[Tensor]:
@@ -206,5 +228,3 @@ class Broken(Frame):
 
     def measure(self, inputs: Tree, at: Any) -> Measure:
         return self.function(self.frame.measure(inputs, at), inputs)
-
-

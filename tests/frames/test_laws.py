@@ -68,7 +68,11 @@ def test_frame_law(case, dtype, generator):
     if not case.must_be_exact:
         pytest.skip(f"{case.name}: an approximation, as declared")
     frame = laws.wrap(case, dtype).frame
-    found = {name: frame_gap(frame, x, samples=2, generator=generator) / laws.conditioning(x) for name, x in inputs(case, generator, dtype) if name != "nearly collinear"}
+    found = {
+        name: frame_gap(frame, x, samples=2, generator=generator) / laws.conditioning(x)
+        for name, x in inputs(case, generator, dtype)
+        if name != "nearly collinear"
+    }
     ties = isinstance(frame, frames.Sort) or (isinstance(frame, frames.Minimal) and frame.group.dim is None)
     if ties:  # permutations of equal rows are one class, of which one is listed
         found = {"generic": found["generic"]}
@@ -131,7 +135,7 @@ def test_vmap(case, generator):
     skip_or_run(case, "vmap")
     model, x = laws.wrap(case, torch.float64), case.make(generator, torch.float64)
     if not model.frame.static:
-        with pytest.raises(FrameError, match="under torch.func|static"):
+        with pytest.raises(FrameError, match=r"under torch\.func|static"):
             laws.vmap_gap(model, case, x)
         return
     if model.frame.stochastic:
@@ -225,7 +229,17 @@ def test_gradients_are_finite_at_symmetric_inputs(case, dtype, generator):
 DYNAMIC = [
     frame
     for frame in CASES
-    if frame.name.startswith(("Minimal() Orthogonal(3)", "Minimal() SpecialEuclidean(2)", "Minimal(of='pos') Orthogonal(3)", "PCA(fallback=False) Euclidean(3)", "Full() Cyclic(4)", "Quadrature(3)", "Sort() Symmetric() numbers"))
+    if frame.name.startswith(
+        (
+            "Minimal() Orthogonal(3)",
+            "Minimal() SpecialEuclidean(2)",
+            "Minimal(of='pos') Orthogonal(3)",
+            "PCA(fallback=False) Euclidean(3)",
+            "Full() Cyclic(4)",
+            "Quadrature(3)",
+            "Sort() Symmetric() numbers",
+        )
+    )
 ]
 INDUCTOR = [
     next(one for one in CASES if one.name.startswith(start))
@@ -270,7 +284,9 @@ def test_a_chain_of_collapsed_clouds(inner, dtype, generator):
     E3 = groups.Euclidean(3)
     case = make_case(frames.Chain(frames.Center(), inner), actions.Points(E3), vectors(E3), clouds(3), symmetric_clouds(E3), unordered=True)
     model = laws.wrap(case, dtype)
-    found = {name: laws.equivariance_gap(model, case, x, generator, dtype) for name, x in case.symmetric(generator, dtype) if name in COLLAPSED}
+    found = {
+        name: laws.equivariance_gap(model, case, x, generator, dtype) for name, x in case.symmetric(generator, dtype) if name in COLLAPSED
+    }
     assert not missed(found, bound(case, dtype))
 
 
@@ -287,7 +303,9 @@ def test_edge_attributes_are_picked_with_their_edges(generator):
     graph = next(case for case in CASES if "edges" in case.name)
     several = replace(graph, frame=frames.PCA(of="pos"))
     model = laws.wrap(several, torch.float64)
-    assert laws.equivariance_gap(model, several, several.make(generator, torch.float64), generator, torch.float64) <= bound(graph, torch.float64)
+    assert laws.equivariance_gap(model, several, several.make(generator, torch.float64), generator, torch.float64) <= bound(
+        graph, torch.float64
+    )
 
 
 def test_a_chain_over_a_product_with_the_symmetric_group(generator):
@@ -392,7 +410,9 @@ def first_atom_only(measure, x):
     return replace(measure, elements=basis.unsqueeze(0).expand_as(measure.elements))
 
 
-@pytest.mark.parametrize("fault", [identity, random_each_call, one_for_the_batch, inverted, first_atom_only], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(
+    "fault", [identity, random_each_call, one_for_the_batch, inverted, first_atom_only], ids=lambda fault: fault.__name__
+)
 def test_laws_refuse_wrong_frames(fault, generator):
     case = replace(RIGHT, frame=laws.Broken(frames.Minimal(), fault))
     x = case.make(generator, torch.float64)
@@ -400,7 +420,10 @@ def test_laws_refuse_wrong_frames(fault, generator):
     right = replace(RIGHT, frame=laws.Broken(frames.Minimal(), lambda measure, x: measure))
     assert frame_gap(right.bound, x) < 1e-9
     if fault is random_each_call:  # frame_gap repeats the seeds, so ask without
-        frame = laws.Broken(frames.Minimal(), lambda measure, x: replace(measure, elements=O3.haar(*measure.weights.shape, generator=generator, dtype=torch.float64)))
+        frame = laws.Broken(
+            frames.Minimal(),
+            lambda measure, x: replace(measure, elements=O3.haar(*measure.weights.shape, generator=generator, dtype=torch.float64)),
+        )
         assert frame_gap(frame.bind(case.source), x) > 0.1
         return
     assert frame_gap(case.bound, x) > 0.1

@@ -45,7 +45,13 @@ def graphs(names, dtype=torch.float32):
     for name in names:
         atoms = molecule(name)
         i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.2))
-        found.append(Data(pos=torch.tensor(atoms.positions, dtype=dtype), z=torch.tensor(atoms.numbers), edge_index=torch.tensor(np.stack([i, j]), dtype=torch.long)))
+        found.append(
+            Data(
+                pos=torch.tensor(atoms.positions, dtype=dtype),
+                z=torch.tensor(atoms.numbers),
+                edge_index=torch.tensor(np.stack([i, j]), dtype=torch.long),
+            )
+        )
     return found
 
 
@@ -54,7 +60,9 @@ def inputs(data):
 
 
 def source(group):
-    return actions.Dict(pos=actions.Points(group, batch="batch"), z=actions.Trivial(group), edge_index=actions.Edges(group), batch=actions.BatchIndex(group))
+    return actions.Dict(
+        pos=actions.Points(group, batch="batch"), z=actions.Trivial(group), edge_index=actions.Edges(group), batch=actions.BatchIndex(group)
+    )
 
 
 def target(group):

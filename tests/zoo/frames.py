@@ -116,7 +116,11 @@ class Net(nn.Module):
             draw = torch.randn(rows, columns, generator=generator, dtype=torch.float64) / math.sqrt(max(rows, 1))
             return nn.Parameter(draw.to(dtype))
 
-        self.one, self.two, self.edge = weight(width["point"], self.hidden), weight(self.hidden, self.hidden), weight(width["edge"] + self.hidden, self.hidden)
+        self.one, self.two, self.edge = (
+            weight(width["point"], self.hidden),
+            weight(self.hidden, self.hidden),
+            weight(width["edge"] + self.hidden, self.hidden),
+        )
         self.sample, self.pool, self.bias = weight(width["sample"], self.hidden), weight(self.hidden, self.hidden), weight(3, self.hidden)
         self.heads = nn.ParameterList()
         for out in outputs.values():
@@ -125,7 +129,12 @@ class Net(nn.Module):
 
     @staticmethod
     def _kind(key: Any, action: Action, x: Any, at: Any) -> str:
-        for kind, name in ((actions.PointMask, "mask"), (actions.BatchIndex, "batch"), (actions.Edges, "edges"), (actions.Ignore, "ignore")):
+        for kind, name in (
+            (actions.PointMask, "mask"),
+            (actions.BatchIndex, "batch"),
+            (actions.Edges, "edges"),
+            (actions.Ignore, "ignore"),
+        ):
             if isinstance(action, kind):
                 return name
         if key == "edge_attr":
@@ -145,7 +154,10 @@ class Net(nn.Module):
                 found[kind].append(x.reshape(*x.shape[:lead], -1))
             else:
                 other[kind] = x
-        results = [self._head(out, weight, *self._hidden(found, other), other) for out, weight in zip(self.outputs.values(), self.heads, strict=True)]
+        results = [
+            self._head(out, weight, *self._hidden(found, other), other)
+            for out, weight in zip(self.outputs.values(), self.heads, strict=True)
+        ]
         return results[0] if list(self.outputs) == [None] else dict(zip(self.outputs, results, strict=True))
 
     def _hidden(self, found: dict[str, list[Tensor]], other: dict[str, Tensor]) -> tuple[Tensor | None, Tensor]:
@@ -200,7 +212,9 @@ def shapes(d: int) -> dict[str, Tensor]:
     circle = torch.stack([t.cos(), t.sin()], -1)
     found = {
         "hexagon": pad(circle),
-        "pentagon and centre": pad(torch.cat([torch.stack([(1.2 * t).cos(), (1.2 * t).sin()], -1)[:5], torch.zeros(1, 2, dtype=torch.float64)])),
+        "pentagon and centre": pad(
+            torch.cat([torch.stack([(1.2 * t).cos(), (1.2 * t).sin()], -1)[:5], torch.zeros(1, 2, dtype=torch.float64)])
+        ),
         "collinear": pad(line.unsqueeze(-1)),
         "single point, repeated": generic[:1].expand(6, d).clone(),
         "duplicates": generic[:2].repeat(3, 1),
@@ -245,7 +259,13 @@ def none(generator: torch.Generator, dtype: torch.dtype) -> list[tuple[str, Any]
     return []
 
 
-def as_dict(group: groups.Group, extra: Callable[[Tensor, torch.Generator], dict[str, Any]], d: int, n: int = 6, other: Callable[[Tensor], dict[str, Any]] | None = None) -> tuple[Make, Symmetric]:
+def as_dict(
+    group: groups.Group,
+    extra: Callable[[Tensor, torch.Generator], dict[str, Any]],
+    d: int,
+    n: int = 6,
+    other: Callable[[Tensor], dict[str, Any]] | None = None,
+) -> tuple[Make, Symmetric]:
     """Inputs {pos, ...}: generic ones with ``extra``, symmetric ones with ``other`` (which follows the positions)."""
 
     def make(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
@@ -312,7 +332,11 @@ def ragged(d: int, edges: bool = False) -> Make:
 
     def make(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
         batch = torch.arange(BATCH).repeat_interleave(torch.tensor(LENGTHS))
-        found = {"pos": torch.randn(len(batch), d, generator=generator, dtype=dtype) + 0.3, "z": torch.randint(2, (len(batch),), generator=generator), "batch": batch}
+        found = {
+            "pos": torch.randn(len(batch), d, generator=generator, dtype=dtype) + 0.3,
+            "z": torch.randint(2, (len(batch),), generator=generator),
+            "batch": batch,
+        }
         if edges:
             found |= {"edge_index": rings(LENGTHS), "edge_attr": torch.rand(2 * sum(LENGTHS), 1, generator=generator, dtype=dtype)}
         return found
@@ -336,7 +360,11 @@ def ragged_shapes(group: groups.Group, edges: bool = False) -> Symmetric:
     def make(generator: torch.Generator, dtype: torch.dtype) -> list[tuple[str, Any]]:
         found = []
         for name, cloud in shapes(int(group.dim)).items():  # type: ignore[arg-type]
-            x = {"pos": turned(cloud, group, generator, dtype).flatten(0, 1), "z": torch.zeros(12, dtype=torch.long), "batch": torch.arange(2).repeat_interleave(6)}
+            x = {
+                "pos": turned(cloud, group, generator, dtype).flatten(0, 1),
+                "z": torch.zeros(12, dtype=torch.long),
+                "batch": torch.arange(2).repeat_interleave(6),
+            }
             if edges:
                 x |= {"edge_index": rings((6, 6)), "edge_attr": torch.ones(24, 1, dtype=dtype)}
             found.append((name, x))
@@ -349,7 +377,14 @@ def ragged_shapes(group: groups.Group, edges: bool = False) -> Symmetric:
 
 
 def case(
-    frame: Frame, source: Action, outputs: dict[str | None, Out], make: Make, symmetric: Symmetric = none, note: str = "", unordered: bool = False, **options: Any
+    frame: Frame,
+    source: Action,
+    outputs: dict[str | None, Out],
+    make: Make,
+    symmetric: Symmetric = none,
+    note: str = "",
+    unordered: bool = False,
+    **options: Any,
 ) -> FrameCase:
     """A case whose target and network follow from the outputs."""
     target = outputs[None].action if list(outputs) == [None] else actions.Dict({str(key): out.action for key, out in outputs.items()})
@@ -395,23 +430,42 @@ def linear_groups(d: int) -> tuple[groups.Group, ...]:
 O2, SO2, E2, SE2 = linear_groups(2)
 O3, SO3, E3, SE3 = linear_groups(3)
 C4, D4, S = groups.Cyclic(4), groups.Dihedral(4), groups.Symmetric()
-PADDED = {group: actions.Dict(pos=actions.Points(group, mask="mask"), z=actions.Trivial(group), mask=actions.PointMask(group)) for group in (E3, SE3, SO2, O3, groups.Translation(3))}
-RAGGED = {group: actions.Dict(pos=actions.Points(group, batch="batch"), z=actions.Trivial(group), batch=actions.BatchIndex(group)) for group in (E3, SE3, E2, groups.Translation(3))}
+PADDED = {
+    group: actions.Dict(pos=actions.Points(group, mask="mask"), z=actions.Trivial(group), mask=actions.PointMask(group))
+    for group in (E3, SE3, SO2, O3, groups.Translation(3))
+}
+RAGGED = {
+    group: actions.Dict(pos=actions.Points(group, batch="batch"), z=actions.Trivial(group), batch=actions.BatchIndex(group))
+    for group in (E3, SE3, E2, groups.Translation(3))
+}
 GRAPH = actions.Dict(
-    pos=actions.Points(E3, batch="batch"), z=actions.Trivial(E3), batch=actions.BatchIndex(E3), edge_index=actions.Edges(E3), edge_attr=actions.Trivial(E3)
+    pos=actions.Points(E3, batch="batch"),
+    z=actions.Trivial(E3),
+    batch=actions.BatchIndex(E3),
+    edge_index=actions.Edges(E3),
+    edge_attr=actions.Trivial(E3),
 )
 COLLAPSED = ("single point, repeated", "zeros")
 COINCIDENT = ("duplicates", *COLLAPSED)
-RAGGED_LAWS = {"vmap": "a ragged batch has no batch axis", "compile": "ragged bookkeeping depends on data", "export": "ragged bookkeeping depends on data"}
+RAGGED_LAWS = {"vmap": "a ragged batch has no batch axis"}
 
 
 def ordered_cases() -> list[FrameCase]:
     """Minimal on ordered points, d = 2, 3, 4."""
-    found = [case(frames.Minimal(), actions.Points(group), vectors(group), clouds(d), symmetric_clouds(group)) for d in (2, 3, 4) for group in linear_groups(d)]
+    found = [
+        case(frames.Minimal(), actions.Points(group), vectors(group), clouds(d), symmetric_clouds(group))
+        for d in (2, 3, 4)
+        for group in linear_groups(d)
+    ]
     for group in (O3, SE3, E2):
         source = actions.Dict(pos=actions.Points(group), v=actions.Vectors(group))
         d = int(group.dim)  # type: ignore[arg-type]
-        make, symmetric = as_dict(group, lambda pos, generator, d=d: {"v": normal(6, d)(pos, generator)}, d, other=lambda pos: {"v": pos - pos.mean(1, keepdim=True)})
+        make, symmetric = as_dict(
+            group,
+            lambda pos, generator, d=d: {"v": normal(6, d)(pos, generator)},
+            d,
+            other=lambda pos: {"v": pos - pos.mean(1, keepdim=True)},
+        )
         found.append(case(frames.Minimal(of="pos"), source, everything(group), make, symmetric, "velocities"))
     for group in (E3, SO3):
         source = actions.Dict(pos=actions.Points(group), t=actions.Tensors(group, 2, points=False))
@@ -420,26 +474,53 @@ def ordered_cases() -> list[FrameCase]:
         kept = lambda generator, dtype, symmetric=symmetric: [pair for pair in symmetric(generator, dtype) if "following" in pair[0]]  # noqa: E731
         found.append(case(frames.Minimal(of="pos"), source, everything(group), make, kept, "tensor"))
     found.append(case(frames.Minimal(of="pos"), PADDED[SE3], invariant(SE3), padded(3), note="padded"))
-    found.append(case(frames.Minimal(), RAGGED[E3], {"forces": Out(actions.Vectors(E3, points=True), True, (3,))}, ragged(3), ragged_shapes(E3), "ragged", skips=RAGGED_LAWS))
+    found.append(
+        case(
+            frames.Minimal(),
+            RAGGED[E3],
+            {"forces": Out(actions.Vectors(E3, points=True), True, (3,))},
+            ragged(3),
+            ragged_shapes(E3),
+            "ragged",
+            skips=RAGGED_LAWS,
+        )
+    )
     return found
 
 
 def unordered_cases() -> list[FrameCase]:
     """Minimal on unordered points, d = 2, 3."""
     plain = frames.Minimal(colours=frames.UNCOLOURED)
-    found = [case(plain, actions.Points(group), vectors(group), clouds(d), symmetric_clouds(group)) for d in (2, 3) for group in linear_groups(d)]
+    found = [
+        case(plain, actions.Points(group), vectors(group), clouds(d), symmetric_clouds(group)) for d in (2, 3) for group in linear_groups(d)
+    ]
     for group in (O3, SE3, O2):
         d = int(group.dim)  # type: ignore[arg-type]
         source = actions.Dict(pos=actions.Points(group), z=actions.Trivial(group))
-        make, symmetric = as_dict(group, lambda pos, generator: {"z": species(pos, generator)}, d, other=lambda pos: {"z": torch.zeros(pos.shape[:2], dtype=torch.long)})
+        make, symmetric = as_dict(
+            group,
+            lambda pos, generator: {"z": species(pos, generator)},
+            d,
+            other=lambda pos: {"z": torch.zeros(pos.shape[:2], dtype=torch.long)},
+        )
         found.append(case(frames.Minimal(of="pos", colours="z"), source, everything(group), make, symmetric, "species"))
     for group in (E3, SO3, SE2):
         d = int(group.dim)  # type: ignore[arg-type]
         source = actions.Dict(pos=actions.Points(group), v=actions.Vectors(group))
-        make, symmetric = as_dict(group, lambda pos, generator, d=d: {"v": normal(6, d)(pos, generator)}, d, other=lambda pos: {"v": pos - pos.mean(1, keepdim=True)})
+        make, symmetric = as_dict(
+            group,
+            lambda pos, generator, d=d: {"v": normal(6, d)(pos, generator)},
+            d,
+            other=lambda pos: {"v": pos - pos.mean(1, keepdim=True)},
+        )
         found.append(case(frames.Minimal(of="pos", colours=frames.UNCOLOURED), source, everything(group), make, symmetric, "velocities"))
     dipole = actions.Dict(pos=actions.Points(E3), mu=actions.Vectors(E3, points=False), z=actions.Trivial(E3))
-    make, symmetric = as_dict(E3, lambda pos, generator: {"mu": normal(3)(pos, generator), "z": species(pos, generator)}, 3, other=lambda pos: {"mu": torch.zeros_like(pos[:, 0]), "z": torch.zeros(pos.shape[:2], dtype=torch.long)})
+    make, symmetric = as_dict(
+        E3,
+        lambda pos, generator: {"mu": normal(3)(pos, generator), "z": species(pos, generator)},
+        3,
+        other=lambda pos: {"mu": torch.zeros_like(pos[:, 0]), "z": torch.zeros(pos.shape[:2], dtype=torch.long)},
+    )
     found.append(case(frames.Minimal(of="pos", colours="z"), dipole, everything(E3), make, symmetric, "dipole"))
     tensor = actions.Dict(pos=actions.Points(O3), t=actions.Tensors(O3, 2, points=False))
     make, symmetric = as_dict(O3, lambda pos, generator: {"t": moment(pos) + 0.1}, 3, other=lambda pos: {"t": pos.mT @ pos})
@@ -450,11 +531,23 @@ def unordered_cases() -> list[FrameCase]:
     found.append(case(frames.Minimal(of="pos", colours="z"), cell, everything(SE3), make, symmetric, "cell"))
     for group in (E3, SO2):
         d = int(group.dim)  # type: ignore[arg-type]
-        found.append(case(frames.Minimal(of="pos", colours="z"), PADDED[group], everything(group), padded(d), padded_shapes(group), "padded"))
+        found.append(
+            case(frames.Minimal(of="pos", colours="z"), PADDED[group], everything(group), padded(d), padded_shapes(group), "padded")
+        )
     out = {"forces": Out(actions.Vectors(SE3, points=True), True, (3,)), "energy": Out(actions.Trivial(SE3), False, (1,))}
     found.append(case(frames.Minimal(of="pos", colours="z"), RAGGED[SE3], out, ragged(3), ragged_shapes(SE3), "ragged", skips=RAGGED_LAWS))
     out = {"forces": Out(actions.Vectors(E3, points=True), True, (3,)), "energy": Out(actions.Trivial(E3), False, (1,))}
-    found.append(case(frames.Minimal(of="pos", colours="z"), GRAPH, out, ragged(3, True), without(ragged_shapes(E3, True), *COINCIDENT), "edges", skips=RAGGED_LAWS))
+    found.append(
+        case(
+            frames.Minimal(of="pos", colours="z"),
+            GRAPH,
+            out,
+            ragged(3, True),
+            without(ragged_shapes(E3, True), *COINCIDENT),
+            "edges",
+            skips=RAGGED_LAWS,
+        )
+    )
     return found
 
 
@@ -479,13 +572,20 @@ def graphs(n: int) -> Make:
     """Node features and a weighted adjacency matrix."""
 
     def make(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
-        return {"x": torch.randn(BATCH, n, 2, generator=generator, dtype=dtype), "adjacency": torch.randn(BATCH, n, n, generator=generator, dtype=dtype)}
+        return {
+            "x": torch.randn(BATCH, n, 2, generator=generator, dtype=dtype),
+            "adjacency": torch.randn(BATCH, n, n, generator=generator, dtype=dtype),
+        }
 
     return make
 
 
 NODES = actions.Dict(x=actions.Permute(S, -2), adjacency=actions.Permute(S, -2, -1))
-PER_NODE: dict[str | None, Out] = {"nodes": Out(actions.Permute(S, -2), True, (2,)), "edges": Out(actions.Permute(S, -2, -1), True, (5,)), "energy": Out(actions.Trivial(S), False, (1,))}
+PER_NODE: dict[str | None, Out] = {
+    "nodes": Out(actions.Permute(S, -2), True, (2,)),
+    "edges": Out(actions.Permute(S, -2, -1), True, (5,)),
+    "energy": Out(actions.Trivial(S), False, (1,)),
+}
 T2, T3 = groups.Translation(2), groups.Translation(3)
 OCTAHEDRAL, SIGNS = groups.Octahedral(full=True), groups.SignFlips(3)
 
@@ -514,27 +614,81 @@ FRAMES: dict[type[Frame], list[FrameCase]] = {
     frames.Center: [
         case(frames.Center(), actions.Points(T2), moved_points(T2), clouds(2), symmetric_clouds(T2)),
         case(frames.Center(of="pos"), PADDED[T3], invariant(T3), padded(3), padded_shapes(T3), "padded"),
-        case(frames.Center(), RAGGED[T3], {"forces": Out(actions.Points(T3, points=True), True, (3,))}, ragged(3), ragged_shapes(T3), "ragged", skips=RAGGED_LAWS),
+        case(
+            frames.Center(),
+            RAGGED[T3],
+            {"forces": Out(actions.Points(T3, points=True), True, (3,))},
+            ragged(3),
+            ragged_shapes(T3),
+            "ragged",
+            skips=RAGGED_LAWS,
+        ),
     ],
     frames.Chain: [
         case(frames.Chain(frames.Center(), frames.Quadrature(3)), actions.Points(SE3), vectors(SE3), clouds(3), reference=frames.Minimal()),
-        case(frames.Chain(frames.Center(), frames.Minimal()), actions.Points(E3), vectors(E3), clouds(3), without(symmetric_clouds(E3), *COLLAPSED)),
+        case(
+            frames.Chain(frames.Center(), frames.Minimal()),
+            actions.Points(E3),
+            vectors(E3),
+            clouds(3),
+            without(symmetric_clouds(E3), *COLLAPSED),
+        ),
         case(frames.Chain(frames.Center(), frames.PCA(fallback=False)), actions.Points(SE2), vectors(SE2), clouds(2), exact=True),
-        case(frames.Chain(frames.Center(), frames.Minimal(colours=frames.UNCOLOURED)), actions.Points(SE3), vectors(SE3), clouds(3), without(symmetric_clouds(SE3), *COLLAPSED), "unordered", unordered=True),
+        case(
+            frames.Chain(frames.Center(), frames.Minimal(colours=frames.UNCOLOURED)),
+            actions.Points(SE3),
+            vectors(SE3),
+            clouds(3),
+            without(symmetric_clouds(SE3), *COLLAPSED),
+            "unordered",
+            unordered=True,
+        ),
     ],
     frames.Full: [
         case(frames.Full(), actions.Vectors(C4), {None: Out(actions.Vectors(C4), False, (2,))}, rows(2), note="vectors"),
         case(frames.Full(), actions.Image(D4), {None: Out(actions.Image(D4), False, (2, 4, 4))}, image(4), symmetric_images(4), "image"),
         case(frames.Full(), actions.Points(OCTAHEDRAL), vectors(OCTAHEDRAL), clouds(3), symmetric_clouds(OCTAHEDRAL)),
-        case(frames.Full(), actions.Permute(groups.Symmetric(4), -2), {None: Out(actions.Permute(groups.Symmetric(4), -2), True, (2,))}, rows(4, 3), tied_rows(4, 3)),
-        case(frames.Full(), actions.Image(groups.Torus(3, 4)), invariant(groups.Torus(3, 4)), lambda generator, dtype: torch.randn(BATCH, 1, 3, 4, generator=generator, dtype=dtype)),
+        case(
+            frames.Full(),
+            actions.Permute(groups.Symmetric(4), -2),
+            {None: Out(actions.Permute(groups.Symmetric(4), -2), True, (2,))},
+            rows(4, 3),
+            tied_rows(4, 3),
+        ),
+        case(
+            frames.Full(),
+            actions.Image(groups.Torus(3, 4)),
+            invariant(groups.Torus(3, 4)),
+            lambda generator, dtype: torch.randn(BATCH, 1, 3, 4, generator=generator, dtype=dtype),
+        ),
         case(frames.Full(3), actions.Points(SO3), vectors(SO3), clouds(3), reference=frames.Minimal()),
     ],
     frames.Given: [
         case(frames.Given(C4.elements()), actions.Vectors(C4), {None: Out(actions.Vectors(C4), False, (2,))}, rows(2), exact=True),
-        case(frames.Given(D4.elements()), actions.Image(D4), {None: Out(actions.Image(D4), False, (2, 4, 4))}, image(4), symmetric_images(4), exact=True),
-        case(frames.Given(SIGNS.elements(dtype=torch.float64), torch.ones(8)), actions.Points(SIGNS), vectors(SIGNS), clouds(3), symmetric_clouds(SIGNS), exact=True),
-        case(frames.Given(torch.tensor([0, 2])), actions.Vectors(C4), {None: Out(actions.Vectors(C4), False, (2,))}, rows(2), note="half turns", reference=frames.Full()),
+        case(
+            frames.Given(D4.elements()),
+            actions.Image(D4),
+            {None: Out(actions.Image(D4), False, (2, 4, 4))},
+            image(4),
+            symmetric_images(4),
+            exact=True,
+        ),
+        case(
+            frames.Given(SIGNS.elements(dtype=torch.float64), torch.ones(8)),
+            actions.Points(SIGNS),
+            vectors(SIGNS),
+            clouds(3),
+            symmetric_clouds(SIGNS),
+            exact=True,
+        ),
+        case(
+            frames.Given(torch.tensor([0, 2])),
+            actions.Vectors(C4),
+            {None: Out(actions.Vectors(C4), False, (2,))},
+            rows(2),
+            note="half turns",
+            reference=frames.Full(),
+        ),
     ],
     frames.Haar: [
         case(frames.Haar(4), actions.Points(O3), vectors(O3), clouds(3), reference=frames.Minimal()),
@@ -545,15 +699,28 @@ FRAMES: dict[type[Frame], list[FrameCase]] = {
     frames.Minimal: [
         *ordered_cases(),
         *unordered_cases(),
-        case(frames.Minimal(), actions.Permute(S, -2), {None: Out(actions.Permute(S, -2), True, (2,))}, rows(5, 3), tied_rows(5, 3), "rows"),
+        case(
+            frames.Minimal(), actions.Permute(S, -2), {None: Out(actions.Permute(S, -2), True, (2,))}, rows(5, 3), tied_rows(5, 3), "rows"
+        ),
         case(frames.Minimal(), actions.Points(T3), moved_points(T3), clouds(3), symmetric_clouds(T3)),
     ],
     frames.PCA: [
-        *(case(frames.PCA(), actions.Points(group), vectors(group), clouds(int(group.dim)), symmetric_clouds(group)) for group in (O3, SE3, E2, SO2)),  # type: ignore[arg-type]
+        *(
+            case(frames.PCA(), actions.Points(group), vectors(group), clouds(int(group.dim)), symmetric_clouds(group))
+            for group in (O3, SE3, E2, SO2)
+        ),  # type: ignore[arg-type]
         case(frames.PCA(of="pos"), PADDED[E3], invariant(E3), padded(3), padded_shapes(E3), "padded"),
         case(frames.PCA(fallback=False), actions.Points(E3), vectors(E3), clouds(3), exact=True),
         case(frames.PCA(fallback=False), actions.Points(SO3), vectors(SO3), clouds(3), exact=True),
-        case(frames.PCA(of="pos"), RAGGED[E2], {"forces": Out(actions.Vectors(E2, points=True), True, (2,))}, ragged(2), ragged_shapes(E2), "ragged", skips=RAGGED_LAWS),
+        case(
+            frames.PCA(of="pos"),
+            RAGGED[E2],
+            {"forces": Out(actions.Vectors(E2, points=True), True, (2,))},
+            ragged(2),
+            ragged_shapes(E2),
+            "ragged",
+            skips=RAGGED_LAWS,
+        ),
     ],
     frames.Quadrature: [
         case(frames.Quadrature(3), actions.Points(SO3), vectors(SO3), clouds(3), reference=frames.Minimal()),
@@ -565,13 +732,26 @@ FRAMES: dict[type[Frame], list[FrameCase]] = {
         case(frames.Sort(), actions.Permute(S, -2), {None: Out(actions.Permute(S, -2), True, (2,))}, rows(5, 3), tied_rows(5, 3)),
         case(frames.Sort(), actions.Permute(S, -1), {None: Out(actions.Permute(S, -1), True, ())}, rows(5), tied_rows(5), "numbers"),
         case(frames.Sort(of="x"), NODES, PER_NODE, graphs(5), note="nodes and adjacency"),
-        case(frames.Sort(), actions.Permute(groups.Symmetric(4), -2), invariant(groups.Symmetric(4)), rows(4, 1), tied_rows(4, 1), "invariant"),
+        case(
+            frames.Sort(),
+            actions.Permute(groups.Symmetric(4), -2),
+            invariant(groups.Symmetric(4)),
+            rows(4, 1),
+            tied_rows(4, 1),
+            "invariant",
+        ),
     ],
     frames.Stochastic: [
         case(frames.Stochastic(frames.Full()), actions.Vectors(C4), {None: Out(actions.Vectors(C4), False, (2,))}, rows(2)),
         case(frames.Stochastic(frames.PCA(fallback=False)), actions.Points(E3), vectors(E3), clouds(3), exact=True),
         case(frames.Stochastic(frames.Minimal()), actions.Points(SE2), vectors(SE2), clouds(2), symmetric_clouds(SE2)),
-        case(frames.Stochastic(frames.Full()), actions.Image(D4), {None: Out(actions.Image(D4), False, (2, 4, 4))}, image(4), symmetric_images(4)),
+        case(
+            frames.Stochastic(frames.Full()),
+            actions.Image(D4),
+            {None: Out(actions.Image(D4), False, (2, 4, 4))},
+            image(4),
+            symmetric_images(4),
+        ),
     ],
 }
 
