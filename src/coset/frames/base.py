@@ -122,7 +122,8 @@ class Frame(nn.Module, abc.ABC):
 
 NOT_STATIC = (
     "Given: {frame} inside torch.compile or torch.export. Expected: a static frame (frame.static), whose shapes do not depend on data. "
-    "To do: compile the wrapped model instead, or choose Full, Quadrature, Given, Sort, PCA(fallback=False) or Minimal without colours, on dense or padded batches."
+    "To do: compile the wrapped model instead, or choose Full, Quadrature, Given, Sort, PCA(fallback=False) or Minimal without colours, "
+    "on dense or padded batches."
 )
 
 
