@@ -668,6 +668,18 @@ def test_edges_of_benzene(group, bonds, half, generator):
     assert float(per_sample_gaps(source, target, model, batch, h).max()) < 50 * 2.3e-16 * 10
 
 
+def test_edge_attributes_are_no_node_features_where_there_are_as_many(generator):
+    source = graph_source(O3)
+    batch = benzene([1.0, 2.0] * 3)
+    ring = torch.tensor([*range(6), *range(12, 18), *range(24, 30), *range(36, 42)])  # bonds of carbon alone: 24 for 24 atoms
+    batch |= {"edge_index": batch["edge_index"][:, ring], "edge_attr": batch["edge_attr"][ring]}
+    assert len(batch["edge_attr"]) == len(batch["pos"])
+    outputs = {None: Out(actions.Vectors(O3, points=True), True, (3,))}
+    model = Symmetrized(Net(source, outputs, batch, True, torch.float64), source >> outputs[None].action, EVERY)
+    h = O3.sample(2, generator=generator, dtype=torch.float64)
+    assert float(per_sample_gaps(source, outputs[None].action, model, batch, h).max()) < 50 * 2.3e-16 * 10
+
+
 def test_directed_edges_are_seen():
     source = actions.Dict({**clouds.ragged_source(SO3).entries, "edge_index": actions.Edges(SO3)})
     batch = benzene([1.0] * 6)
