@@ -22,7 +22,7 @@ def choose(signature: Signature) -> tuple[Frame, str]:
     """
     group = signature.group
     moved = [leaf for leaf in signature.source.items().values() if leaf.moves]
-    rows = any(len(getattr(leaf, "axes", ())) == 1 for leaf in moved) and not any(len(getattr(leaf, "axes", ())) > 1 for leaf in moved)
+    rows = any(leaf.permuted == 1 for leaf in moved) and not any(leaf.permuted > 1 for leaf in moved)
     if group.orthogonal and not group.permutes and any(leaf.polar for leaf in moved):
         return (
             Minimal(),

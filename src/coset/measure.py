@@ -31,6 +31,7 @@ class Measure:
             ``permutations[i, b, j]``; None where points keep their order.
         ties: (B, n) class numbers of equal rows; the stabilizer contains all permutations within a class.
         tol: relative deviation up to which the canonical inputs of one coset count as equal.
+        noise: (B,) lengths below it are rounding noise of canonical inputs; None when the frame does not know.
         nested: (K,) labels of sub-rules of lower degree, for the residual of a quadrature.
     """
 
@@ -42,6 +43,7 @@ class Measure:
     permutations: Int[Tensor, "K ..."] | None = None
     ties: Int[Tensor, "B n"] | None = None
     tol: float = 1e-4
+    noise: Shaped[Tensor, " B"] | None = None
     nested: Int[Tensor, " K"] | None = field(default=None, compare=False)
 
     @property

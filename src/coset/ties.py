@@ -20,7 +20,7 @@ def average_ties(action: Action, y: Tensor, ties: Tensor) -> Tensor:
     Raises:
         InputError: for three or more permuted axes.
     """
-    axes = getattr(action, "axes", ())
+    axes = action.point_axes(y)
     if not axes:
         return y
     same = (ties[:, :, None] == ties[:, None, :]).to(y.dtype)

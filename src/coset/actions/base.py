@@ -35,6 +35,8 @@ class Action(abc.ABC):
         event: how many trailing axes one item takes (1 for vectors, 2 for matrices, 3 for images with channels).
         per_point: True or False where the user declared it; None when the shape decides.
         averaged: False where outputs of several model calls are not averaged (``Ignore``).
+        permuted: how many axes index permutations move.
+        edges: the sibling edge list that the entries belong to.
         polar: the last axis holds vectors that a frame may be built from.
         affine: translations of the group move the data.
     """
@@ -46,6 +48,8 @@ class Action(abc.ABC):
     event: int = 0
     per_point: bool | None = None
     averaged: bool = True
+    permuted: int = 0
+    edges: str | None = None
     polar: bool = False
     affine: bool = False
 
@@ -103,6 +107,10 @@ class Action(abc.ABC):
         """The group with free sizes (``Symmetric()``) fixed to those of ``x``."""
         return self.group
 
+    def point_axes(self, x: Tensor) -> tuple[int, ...]:
+        """The axes of ``x`` that index permutations of the group move, counted from the end."""
+        return ()
+
     def shape_labels(self, g: Tree, x: Tree) -> Tensor | None:
         """Booleans of the batch shape of g that tell apart elements which give results of two shapes; None when all agree."""
         return None
@@ -117,6 +125,10 @@ class Action(abc.ABC):
             return g
         batch = self.group.batch(g)
         return at.spread(g, x) if batch and batch[-1] != 1 else g
+
+    def core(self) -> Action:
+        """The action itself, out of any pullbacks."""
+        return self
 
     def items(self) -> dict[str | int | None, Action]:
         """The leaf actions by key or position; a leaf is its own only item, under the key None."""

@@ -9,7 +9,7 @@ from ..errors import InputError, SignatureError, describe, explain
 from ..groups.base import Group
 from ..tree import Tree
 from .base import Action
-from .layout import Layout, ragged_take
+from .layout import Layout, ragged_take, whole_copies
 
 
 def permute_axis(permutation: Tensor, x: Tensor, axis: int) -> Tensor:
@@ -61,7 +61,7 @@ class Permute(Action):
             )
         self.axes = tuple(sorted(axes))
         self.event = -min(axes)
-        self.degree = len(axes)
+        self.degree = self.permuted = len(axes)
 
     def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
         """Permute every declared axis."""
@@ -100,6 +100,10 @@ class Permute(Action):
                     "use Symmetric() for any length",
                 )
             )
+
+    def point_axes(self, x: Tensor) -> tuple[int, ...]:
+        """The permuted axes."""
+        return self.axes
 
     def arguments(self) -> tuple[str, ...]:
         """The axes."""
@@ -149,6 +153,10 @@ class Edges(Action):
         """Repeat the edges of the picked graphs, with node numbers of their copies."""
         if at is None or at.batch is None:
             return x
+        copies = whole_copies(samples, at.samples)
+        if copies:
+            offset = torch.arange(copies, device=x.device).repeat_interleave(x.shape[1]) * at.batch.shape[0]
+            return x.repeat(1, copies) + offset
         edges, owner = ragged_take(at.batch[x[0]], at.samples, samples)
         counts = torch.bincount(at.batch, minlength=at.samples)
         order = torch.argsort(at.batch, stable=True)

@@ -21,6 +21,8 @@ class Layout:
         mask: (B, n) booleans, False on padded rows; None when nothing is padded.
         batch: (N,) sample index of every row of ragged inputs; None for dense inputs.
         size: (H, W) of an image; None for other data.
+        edges: (E,) sample index of every edge of ragged graphs; None when there are none.
+        noise: (B,) lengths below it are rounding noise that an earlier frame left behind; None when there is none.
         sizes: (key, (H, W)) of every image among named siblings: what boxes and keypoints look up.
     """
 
@@ -28,6 +30,8 @@ class Layout:
     points: int | None = None
     mask: Tensor | None = None
     batch: Tensor | None = None
+    edges: Tensor | None = None
+    noise: Tensor | None = None
     size: tuple[int, int] | None = None
     sizes: tuple[tuple[str, tuple[int, int]], ...] | None = None
 
@@ -43,6 +47,8 @@ class Layout:
             points=self.points if self.points is not None else other.points,
             mask=self.mask if self.mask is not None else other.mask,
             batch=self.batch if self.batch is not None else other.batch,
+            edges=self.edges if self.edges is not None else other.edges,
+            noise=self.noise if self.noise is not None else other.noise,
             size=self.size if self.size is not None else other.size,
             sizes=tuple({**dict(other.sizes or ()), **dict(self.sizes or ())}.items()) or None,
         )
@@ -65,15 +71,24 @@ class Layout:
 
     def take(self, samples: Tensor) -> tuple[Layout, Tensor | None]:
         """The layout after :meth:`Action.take`, and the picked ragged row numbers (None when dense)."""
-        new = replace(self, samples=samples.shape[0], mask=None if self.mask is None else self.mask[samples])
+        new = replace(
+            self,
+            samples=samples.shape[0],
+            mask=None if self.mask is None else self.mask[samples],
+            noise=None if self.noise is None else self.noise[samples],
+        )
         if self.batch is None:
             return new, None
+        if self.edges is not None:
+            new = replace(new, edges=ragged_take(self.edges, self.samples, samples)[1])
         rows, batch = ragged_take(self.batch, self.samples, samples)
         return replace(new, batch=batch), rows
 
 
 def ragged_take(batch: Int[Tensor, " N"], size: int, samples: Int[Tensor, " R"]) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
     """Row numbers of the picked samples, in their order, and the new batch index.
+
+    Whole copies of the batch keep the order of its rows.
 
     Args:
         batch: (N,) sample index of each row, in any order.
@@ -83,6 +98,10 @@ def ragged_take(batch: Int[Tensor, " N"], size: int, samples: Int[Tensor, " R"])
     Returns:
         rows (M,) and the batch index (M,) with values in 0..R-1.
     """
+    copies = whole_copies(samples, size)
+    if copies:
+        numbers = torch.arange(copies, device=batch.device).repeat_interleave(batch.shape[0])
+        return torch.arange(batch.shape[0], device=batch.device).repeat(copies), batch.repeat(copies) + size * numbers
     counts = torch.bincount(batch, minlength=size)
     order = torch.argsort(batch, stable=True)
     starts = counts.cumsum(0) - counts
@@ -90,3 +109,11 @@ def ragged_take(batch: Int[Tensor, " N"], size: int, samples: Int[Tensor, " R"])
     new = torch.repeat_interleave(torch.arange(samples.shape[0], device=batch.device), picked)
     offset = torch.arange(new.shape[0], device=batch.device) - (picked.cumsum(0) - picked)[new]
     return order[starts[samples][new] + offset], new
+
+
+def whole_copies(samples: Int[Tensor, " R"], size: int) -> int:
+    """How many times the whole batch is picked, in order; 0 for any other pick."""
+    if size == 0 or samples.shape[0] % size:
+        return 0
+    copies = samples.shape[0] // size
+    return copies if torch.equal(samples, torch.arange(size, device=samples.device).repeat(copies)) else 0

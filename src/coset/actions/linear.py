@@ -73,6 +73,7 @@ class MatrixAction(Action):
         super().__init__(group)
         self.per_point = points
         self.mask, self.batch = mask, batch
+        self.permuted = int(group.permutes and points is not False)
         self._check_group()
 
     def _check_group(self) -> None:
@@ -96,6 +97,10 @@ class MatrixAction(Action):
         permutation = self.group.permutation(g) if self.group.permutes else None
         has_points = permutation is not None and x.dim() >= permutation.dim() + self.event and self.per_point is not False
         return permute_axis(permutation, moved, -1 - self.event) if has_points else moved  # type: ignore[arg-type]
+
+    def point_axes(self, x: Tensor) -> tuple[int, ...]:
+        """The axis before the vector axes, where permutations move one."""
+        return (-1 - self.event,) if self.permuted and x.dim() > 1 + self.event else ()
 
     def resolve(self, x: Tensor) -> Group:
         """The group with the number of points of ``Symmetric()`` fixed to that of the data."""
@@ -267,6 +272,15 @@ class Points(VectorAction):
         if self.group.shift(g) is None:
             return super().linear_part(g, x)
         return super().linear_part(g, minus(x, self.group.shift(self.group.inverse(g))))  # type: ignore[arg-type]
+
+    def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
+        """Move the points; padded rows are zero afterwards."""
+        moved = super().act(g, x, at)
+        if at is None or at.mask is None or at.mask.shape != x.shape[:-1]:
+            return moved
+        permutation = self.group.permutation(g) if self.group.permutes else None
+        mask = at.mask if permutation is None else permute_axis(permutation, at.mask, -1)
+        return moved * mask.unsqueeze(-1).to(moved.dtype)
 
     @property
     def affine(self) -> bool:  # type: ignore[override]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ..errors import InputError, describe, explain
 from ..groups.base import Group
 from ..tree import Tree
 from .base import Action
-from .layout import Layout
+from .layout import Layout, ragged_take
 
 
 class Trivial(Action):
     """Invariant data: energies, classes, species, charges. Outputs of a symmetrized model are averaged.
+
+    Args:
+        group: any group.
+        points: True or False where "one entry per point" could be misread from the shape.
+        edges: key of the sibling edge list whose edges the entries belong to. Beside an edge list, keys with "edge" in
+            their name (``edge_attr``, ``edge_weight``) are taken so by themselves, as in PyTorch Geometric.
 
     Example:
         >>> import torch
@@ -22,13 +30,26 @@ class Trivial(Action):
     moves = False
     degree = 0
 
-    def __init__(self, group: Group, *, points: bool | None = None):
+    def __init__(self, group: Group, *, points: bool | None = None, edges: str | None = None):
         super().__init__(group)
-        self.per_point = points
+        self.per_point = False if edges is not None else points
+        self.edges = edges
 
     def act(self, g: Tree, x: Tree, at: Layout | None = None) -> Tree:
         """The data itself."""
         return x
+
+    def take(self, x: Tree, samples: Tensor, at: Layout | None = None) -> Tree:
+        """Pick samples; entries of edges are picked with their edges."""
+        if at is None or at.edges is None or not isinstance(x, Tensor) or not x.dim() or not self.on_edges(x, at):
+            return super().take(x, samples, at)
+        return x.index_select(0, ragged_take(at.edges, at.samples, samples)[0])
+
+    def on_edges(self, x: Tensor, at: Layout) -> bool:
+        """Whether the entries belong to the edges of ragged graphs."""
+        if at.edges is None or x.shape[0] != at.edges.shape[0]:
+            return False
+        return self.edges is not None or (self.per_point is None and x.shape[0] not in (at.rows, at.samples))
 
     def check(self, x: Tree, name: str = "input") -> None:
         """Refuse tensors without a batch axis."""
@@ -39,6 +60,8 @@ class Trivial(Action):
 
     def arguments(self) -> tuple[str, ...]:
         """Whether it was declared per point."""
+        if self.edges is not None:
+            return (f"edges={self.edges!r}",)
         return () if self.per_point is None else (f"points={self.per_point}",)
 
 

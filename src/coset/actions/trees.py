@@ -13,8 +13,9 @@ from ..groups.base import Group
 from ..groups.maps import Homomorphism
 from ..tree import Tree, children, first, is_container, leaves, rebuild, tree_map
 from .base import Action
-from .indices import BatchIndex, PointMask
+from .indices import BatchIndex, Edges, PointMask
 from .layout import Layout
+from .still import Trivial
 
 Visit = Callable[[Action, Any, str], Any]
 
@@ -76,6 +77,10 @@ class Branches(Action):
                 key = getattr(child, option, None)
                 if isinstance(key, (str, int)) and not isinstance(self.entries.get(key), kind):
                     self.entries = {**self.entries, key: kind(self.group)}
+        lists = [key for key, child in self.entries.items() if isinstance(child, Edges)]
+        for key, child in list(self.entries.items()):
+            if lists and isinstance(child, Trivial) and "edge" in str(key) and child.edges is None and child.per_point is None:
+                self.entries = {**self.entries, key: Trivial(self.group, edges=str(lists[0]))}
 
     def items(self) -> dict[Any, Action]:
         """The leaf actions; nested keys are joined by dots."""
@@ -150,7 +155,11 @@ class Branches(Action):
                 if size is not None:
                     sizes.append((str(key), size))
         known = [layout for leaf, layout in sorted(found, key=lambda pair: not pair[0].moves)]
-        return _merge(known, tuple(sizes))
+        merged = _merge(known, tuple(sizes))
+        lists = [value for key, value in entries.items() if isinstance(self.entries[key], Edges) and value is not None]
+        if merged.batch is None or not lists:
+            return merged
+        return replace(merged, edges=merged.batch[lists[0][0]])
 
     def check(self, x: Tree, name: str = "input") -> None:
         """Check every entry, and that they agree on the number of samples, device and dtype."""
@@ -284,8 +293,13 @@ class Pullback(Action):
         self.homomorphism, self.action = homomorphism, action
         self.exact, self.linear, self.moves = action.exact, action.linear, action.moves
         self.degree, self.event, self.per_point = action.degree, action.event, action.per_point
-        self.averaged, self.polar = action.averaged, action.polar
+        self.averaged, self.polar, self.edges = action.averaged, action.polar, action.edges
+        self.permuted = action.permuted if homomorphism.source.permutes else 0
         self.affine = action.affine and homomorphism.source.translates
+
+    def core(self) -> Action:
+        """The action that is pulled back."""
+        return self.action.core()
 
     def act(self, g: Tree, x: Tree, at: Layout | None = None) -> Tree:
         """Move by the image of g."""
@@ -293,6 +307,10 @@ class Pullback(Action):
         dtypes = [leaf.dtype for leaf in leaves(x) if leaf.is_floating_point()]
         integral = not (exact.is_floating_point() or exact.is_complex())
         return self.action.act(self.homomorphism(g, dtype=dtypes[0] if integral and dtypes else None), x, at)
+
+    def point_axes(self, x: Tensor) -> tuple[int, ...]:
+        """As the action that is pulled back, where the group still permutes."""
+        return self.action.point_axes(x) if self.permuted else ()
 
     def shape_labels(self, g: Tree, x: Tree) -> Tensor | None:
         """As the action that is pulled back."""

@@ -11,7 +11,7 @@ from ..actions.layout import Layout
 from ..errors import FrameError, explain
 from ..groups.base import Group
 from ..measure import Measure
-from ..tree import Tree
+from ..tree import Tree, first
 from .base import Frame, device_of, ordered_leaves
 from .clouds import centroid, dense_rows
 
@@ -56,7 +56,8 @@ class Center(Frame):
         shift = self.centroid(inputs, at)
         weights = torch.ones(1, at.samples, dtype=shift.dtype, device=shift.device)
         order = torch.ones(at.samples, dtype=torch.long, device=device_of(inputs))
-        return Measure(self.group, shift.unsqueeze(0), weights, order, cosets=1)
+        noise = 4 * torch.finfo(first(inputs).dtype).eps * shift.detach().abs().amax(1) if first(inputs).is_floating_point() else None
+        return Measure(self.group, shift.unsqueeze(0), weights, order, cosets=1, noise=noise)
 
     def centroid(self, inputs: Tree, at: Layout) -> Tensor:
         """(B, d) centroids of the first positions."""

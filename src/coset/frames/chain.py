@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -76,17 +78,25 @@ class Chain(Frame):
         """The products g1 g2 ... with g1 from the inputs and g2 from g1's canonical inputs."""
         current = inputs
         total: Measure | None = None
+        noise: Tensor | None = None
         for frame, part in zip(self.frames, self._parts, strict=True):
-            layout = self.source.layout(current)  # type: ignore[union-attr]
+            layout = replace(self.source.layout(current), noise=noise)  # type: ignore[union-attr]
             found = frame.measure(current, layout)  # type: ignore[operator]
             rows = torch.arange(found.cosets * found.samples, device=found.weights.device)
             current = canonicalize(found, frame.source, current, layout, rows)  # type: ignore[arg-type]
+            noise = _noise(noise, found)
             total = _pushed(found, part, self.group) if total is None else join(total, found, part)
         return total  # type: ignore[return-value]
 
     def arguments(self) -> tuple[str, ...]:
         """The frames."""
         return tuple(repr(frame) for frame in self.frames)
+
+
+def _noise(before: Tensor | None, found: Measure) -> Tensor | None:
+    """The rounding noise of canonical inputs, for every (coset, sample) pair."""
+    both = [one for one in (before, found.noise) if one is not None]
+    return torch.stack(both).amax(0).repeat(found.cosets) if both else None
 
 
 def _pushed(measure: Measure, part: Homomorphism, group: Group) -> Measure:
@@ -123,7 +133,15 @@ def join(outer: Measure, inner: Measure, part: Homomorphism) -> Measure:
     permutations = _join_permutations(outer, inner, first, c1, c2, s1, s2)
     ties = inner.ties if outer.ties is None else outer.ties
     return Measure(
-        outer.group, elements, weights, order, c1 * c2, permutations, ties, max(outer.tol, inner.tol), _join_labels(outer, inner, s1, s2)
+        outer.group,
+        elements,
+        weights,
+        order,
+        c1 * c2,
+        permutations,
+        ties,
+        max(outer.tol, inner.tol),
+        nested=_join_labels(outer, inner, s1, s2),
     )
 
 

@@ -143,6 +143,8 @@ def gather_cloud(frame: Frame, inputs: Tree, at: Layout, tol: float) -> Cloud:
     cut = tol * radius
     if center is not None:
         cut = torch.maximum(cut, 4 * torch.finfo(parts[0].x.dtype).eps * (center.detach().abs().amax(1) + radius))
+    if at.noise is not None:
+        cut = torch.maximum(cut, at.noise.to(precise))
     cut = torch.where(cut > 0, cut, torch.full_like(cut, tol))
     unit = cut / tol
     scales: list[Tensor | None] = []

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..actions.base import Action
 from ..actions.indices import Edges
 from ..actions.layout import Layout
+from ..actions.still import Trivial
 from ..actions.trees import flatten
 from ..errors import FrameError, explain
 from ..tree import Tree
@@ -90,42 +91,43 @@ def _inverse(action: Action, matrices: Tensor) -> Any:
 
 def gather_features(frame: Frame, inputs: Tree, at: Layout, cloud: Cloud, colours: tuple[Any, ...]) -> Features:
     """Collect colours, moved data and pairs from the inputs of a bound frame."""
-    found = flatten(frame.source, inputs)  # type: ignore[arg-type]
-    count = _point_count(frame, found, at)
-    unit = cloud.unit
-    leaves: list[Leaf] = []
-    tints: list[Tensor] = []
-    pairs: list[tuple[Tensor | None, Tensor | None]] = []
-    for key, (action, x) in found.items():
-        if not isinstance(x, Tensor):
-            continue
-        if isinstance(action, Edges):
-            pairs.append((x, None))
-        elif action.moves:
-            leaf = _leaf(action, x.detach(), at, cloud, unit)
-            leaves.append(leaf)
-        elif key in colours or (
-            action.averaged and action.per_point is not False and action.event == 0 and type(action).__name__ == "Trivial"
-        ):
-            _sort_still(key, x.detach(), at, count, key in colours, tints, pairs)
+    found = [(key, action, action.core(), x) for key, (action, x) in flatten(frame.source, inputs).items() if isinstance(x, Tensor)]  # type: ignore[arg-type]
+    leaves = [_leaf(action, x.detach(), at, cloud) for _, action, core, x in found if action.moves and not isinstance(core, Edges)]
     leaves.sort(key=lambda leaf: not leaf.per_point)
     if not leaves or not leaves[0].per_point:
         raise FrameError(
             explain(f"{frame} of inputs {frame.source}", "positions with a point axis, (B, n, d) or ragged", "declare them as Points")
         )
-    rows = leaves[0].x
-    valid = _valid(rows, at)
-    colour = colour_classes(tints, valid)
-    return Features(colour, valid, tuple(leaves), _pairs(pairs, at, rows), unit, (cloud.cut / unit))
+    lists = [x for _, _, core, x in found if isinstance(core, Edges)]
+    tints: list[Tensor] = []
+    weights: list[Tensor] = []
+    pairs: list[Pairs] = []
+    for key, _, core, x in found:
+        if isinstance(core, Trivial) or key in colours:
+            if lists and _on_edges(core, x, lists[0], at):
+                weights.append(x.detach().reshape(x.shape[0], -1).to(torch.float64))
+            elif core.per_point is not False or key in colours:
+                _sort_still(key, x.detach(), at, key in colours, tints, pairs)
+    pairs += [_edge_pairs(edges, weights if number == 0 else [], at, leaves[0].x) for number, edges in enumerate(lists)]
+    valid = _valid(leaves[0].x, at)
+    whole = Pairs(*(torch.cat([getattr(part, name) for part in pairs]) for name in PAIR)) if pairs else None
+    colour = refine_colours(colour_classes(tints, valid), whole, valid)
+    return Features(colour, valid, tuple(leaves), whole, cloud.unit, cloud.cut / cloud.unit)
 
 
-def _point_count(frame: Frame, found: dict[Any, Any], at: Layout) -> int:
-    return int(at.points) if at.points is not None else -1
+PAIR = ("sample", "first", "second", "value")
 
 
-def _leaf(action: Action, x: Tensor, at: Layout, cloud: Cloud, unit: Tensor) -> Leaf:
+def _on_edges(core: Action, x: Tensor, edges: Tensor, at: Layout) -> bool:
+    """Whether entries belong to the edges of a list: declared so, or as many as edges and not as points or samples."""
+    if x.dim() == 0 or x.shape[0] != edges.shape[1]:
+        return False
+    return core.edges is not None or (core.per_point is None and x.shape[0] not in (at.rows, at.samples))
+
+
+def _leaf(action: Action, x: Tensor, at: Layout, cloud: Cloud) -> Leaf:
     """A moved input in wide precision; positions centred and in units of the radius, others of their own size."""
-    values = x.to(cloud.rows.dtype)
+    values = x.to(cloud.cut.dtype)
     per_point = action.per_point is not False and at.is_per_point(x, action.event)
     if at.batch is not None and at.is_per_row(x):
         values, padded = pad_rows(values, at)
@@ -139,30 +141,28 @@ def _leaf(action: Action, x: Tensor, at: Layout, cloud: Cloud, unit: Tensor) -> 
         values = values * mask.reshape(*mask.shape, *(1,) * (values.dim() - 2)).to(values.dtype)
     items = values.flatten(2) if per_point else values.flatten(1).unsqueeze(1)
     size = items.square().sum(-1).amax(1).sqrt()
-    scale = unit if action.affine else torch.where(size > 0, size, torch.ones_like(size))
+    scale = cloud.unit if action.affine else torch.where(size > 0, size, torch.ones_like(size))
     return Leaf(action, values / scale.reshape(-1, *(1,) * (values.dim() - 1)), per_point, action.polar)
 
 
-def _sort_still(key: Any, x: Tensor, at: Layout, count: int, declared: bool, tints: list[Any], pairs: list[Any]) -> None:
+def _sort_still(key: Any, x: Tensor, at: Layout, declared: bool, tints: list[Tensor], pairs: list[Pairs]) -> None:
     """An invariant input: a colour, a pairwise value, or nothing that tells points apart."""
     if at.batch is not None:
         if at.is_per_row(x):
             tints.append(pad_rows(x.reshape(x.shape[0], -1).to(torch.float64), at)[0])
-        elif pairs and pairs[-1][1] is None and x.shape[0] == pairs[-1][0].shape[1]:
-            pairs[-1] = (pairs[-1][0], x.reshape(x.shape[0], -1).to(torch.float64))
         return
-    if x.dim() < 2 or x.shape[1] != count:
+    if x.dim() < 2 or x.shape[1] != at.points:
         if declared:
             raise FrameError(
                 explain(
-                    f"colours {key!r} of shape {tuple(x.shape)} for {count} points",
+                    f"colours {key!r} of shape {tuple(x.shape)} for {at.points} points",
                     "per-point features (B, n) or (B, n, c)",
                     "give one row per point",
                 )
             )
         return
-    if not declared and x.dim() >= 3 and x.shape[2] == count:
-        pairs.append((None, x.reshape(*x.shape[:3], -1).to(torch.float64)))
+    if not declared and x.dim() >= 3 and x.shape[2] == at.points:
+        pairs.append(_dense_pairs(x.reshape(*x.shape[:3], -1).to(torch.float64)))
         return
     tints.append(x.reshape(*x.shape[:2], -1).to(torch.float64))
 
@@ -198,26 +198,37 @@ def colour_classes(tints: list[Tensor], valid: Tensor) -> Tensor:
     return torch.zeros_like(classes).scatter(1, order, classes)
 
 
-def _pairs(found: list[Any], at: Layout, rows: Tensor) -> Pairs | None:
-    """Edges and pairwise values as one list of pairs."""
-    parts: list[Pairs] = []
-    for edges, values in found:
-        if edges is None:
-            parts.append(_dense_pairs(values))
-            continue
-        weight = torch.ones(edges.shape[1], dtype=torch.float64, device=edges.device)
-        if values is not None:
-            weight = weight + values @ generic(values.shape[1], 1, 12, values).squeeze(-1)
-        if at.batch is not None:
-            slot, _ = slots(at)
-            parts.append(Pairs(at.batch[edges[0]], slot[edges[0]], slot[edges[1]], weight))
-        else:
-            size = rows.shape[0]
-            sample = torch.arange(size, device=edges.device).repeat_interleave(edges.shape[1])
-            parts.append(Pairs(sample, edges[0].repeat(size), edges[1].repeat(size), weight.repeat(size)))
-    if not parts:
-        return None
-    return Pairs(*(torch.cat([getattr(part, name) for part in parts]) for name in ("sample", "first", "second", "value")))
+def refine_colours(colour: Tensor, pairs: Pairs | None, valid: Tensor, rounds: int = 3) -> Tensor:
+    """Tell points apart by the colours of their neighbours in the pairs, a few times over."""
+    if pairs is None:
+        return colour
+    samples, n = colour.shape
+    start = pairs.sample * n + pairs.first
+    end = pairs.sample * n + pairs.second
+    for _ in range(rounds):
+        waves = torch.cos(colour.to(torch.float64).unsqueeze(-1) * generic(1, 4, 14, pairs.value) + generic(1, 4, 15, pairs.value)).flatten(
+            0, 1
+        )
+        zero = waves.new_zeros(waves.shape)
+        out = zero.index_add(0, start, waves[end] * pairs.value.unsqueeze(-1))
+        back = zero.index_add(0, end, waves[start] * pairs.value.unsqueeze(-1))
+        tints = [colour.to(torch.float64).unsqueeze(-1), out.reshape(samples, n, -1), back.reshape(samples, n, -1)]
+        colour = colour_classes(tints, valid)
+    return colour
+
+
+def _edge_pairs(edges: Tensor, values: list[Tensor], at: Layout, rows: Tensor) -> Pairs:
+    """An edge list with its attributes, as pairs of points within samples."""
+    weight = torch.ones(edges.shape[1], dtype=torch.float64, device=edges.device)
+    if values:
+        table = torch.cat(values, 1)
+        weight = weight + (table @ generic(table.shape[1], 1, 12, table)).squeeze(-1)
+    if at.batch is not None:
+        slot, _ = slots(at)
+        return Pairs(at.batch[edges[0]], slot[edges[0]], slot[edges[1]], weight)
+    size = rows.shape[0]
+    sample = torch.arange(size, device=edges.device).repeat_interleave(edges.shape[1])
+    return Pairs(sample, edges[0].repeat(size), edges[1].repeat(size), weight.repeat(size))
 
 
 def _dense_pairs(values: Tensor) -> Pairs:

@@ -49,7 +49,7 @@ class Sort(Frame):
                 explain(f"{self} on {group}", "the symmetric group on rows", "use frames.Minimal(), or frames.Chain for a product")
             )
         moved = {key: leaf for key, leaf in self.source.items().items() if leaf.moves}  # type: ignore[union-attr]
-        if not any(len(getattr(leaf, "axes", ())) == 1 for leaf in moved.values()):
+        if not any(leaf.permuted == 1 for leaf in moved.values()):
             raise FrameError(
                 explain(
                     f"{self} of inputs {self.source}",
@@ -57,13 +57,11 @@ class Sort(Frame):
                     "adjacency matrices alone need frames.Full() or frames.Haar(samples)",
                 )
             )
-        self._pairs = [key for key, leaf in moved.items() if len(getattr(leaf, "axes", ())) > 1]
+        self._pairs = [key for key, leaf in moved.items() if leaf.permuted > 1]
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The sorting permutation, one element, and the classes of equal rows."""
-        keys = torch.cat(
-            [_rows(action, x) for _, action, x, _ in ordered_leaves(self, inputs) if len(getattr(action, "axes", ())) == 1], -1
-        )
+        keys = torch.cat([_rows(action, x) for _, action, x, _ in ordered_leaves(self, inputs) if len(action.point_axes(x)) == 1], -1)
         order = lexicographic(keys)
         ranked = keys.gather(1, order.unsqueeze(-1).expand_as(keys))
         new = (ranked[:, 1:] != ranked[:, :-1]).any(-1)
@@ -85,7 +83,7 @@ class Sort(Frame):
 
 def _rows(action: Action, x: Tensor) -> Tensor:
     """The permuted axis first, everything else flattened: (B, n, c), detached."""
-    axis = action.axes[0]  # type: ignore[attr-defined]
+    (axis,) = action.point_axes(x)
     values = x.detach().movedim(axis, 1).flatten(2) if x.dim() > 2 else x.detach().unsqueeze(-1)
     return values.to(torch.float64) if not values.is_complex() else torch.view_as_real(values).flatten(2).double()
 
