@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError, SignatureError, describe, explain
+from ..errors import GroupError, InputError, SignatureError, describe, explain
 from ..groups.base import Group
 from ..groups.maps import Homomorphism
 from ..tree import Tree, children, first, is_container, leaves, rebuild, tree_map
@@ -272,6 +272,17 @@ class Tuple(Branches):
         return f"Tuple({', '.join(map(repr, self.entries.values()))})"
 
 
+def _fits(target: Group, group: Group) -> bool:
+    """Whether an action of ``group`` is one of ``target``: the same, or the same with a free number of points fixed."""
+    if target == group:
+        return True
+    try:
+        permutation = target.permutation(target.identity()) if target.permutes else None
+    except GroupError:
+        return False
+    return permutation is not None and group.at(permutation.shape[-1]) == target
+
+
 class Pullback(Action):
     """An action of H as an action of G, through a homomorphism G -> H.
 
@@ -285,7 +296,7 @@ class Pullback(Action):
     """
 
     def __init__(self, homomorphism: Homomorphism, action: Action):
-        if homomorphism.target != action.group:
+        if not _fits(homomorphism.target, action.group):
             raise SignatureError(
                 explain(f"{homomorphism} and {action}", f"an action of {homomorphism.target}", "compose with the right homomorphism")
             )

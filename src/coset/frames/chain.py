@@ -79,7 +79,7 @@ class Chain(Frame):
         current = inputs
         total: Measure | None = None
         noise: Tensor | None = None
-        for frame, part in zip(self.frames, self._parts, strict=True):
+        for frame, part in zip(*self._settled(inputs), strict=True):
             layout = replace(self.source.layout(current), noise=noise)  # type: ignore[union-attr]
             found = frame.measure(current, layout)  # type: ignore[operator]
             rows = torch.arange(found.cosets * found.samples, device=found.weights.device)
@@ -87,6 +87,20 @@ class Chain(Frame):
             noise = _noise(noise, found)
             total = _pushed(found, part, self.group) if total is None else join(total, found, part)
         return total  # type: ignore[return-value]
+
+    def _settled(self, inputs: Tree) -> tuple[list[Frame], tuple[Homomorphism, ...]]:
+        """The frames and parts of the group with free sizes (``Symmetric()``) fixed to those of the inputs."""
+        frames: list[Frame] = list(self.frames)  # type: ignore[arg-type]
+        group = self.source.resolve(inputs)  # type: ignore[union-attr]
+        if group == self.group:
+            return frames, self._parts
+        parts = group.parts()
+        source, target = self.source, self.target
+        bound = [
+            frame.bind(Pullback(part, source), None if target is None else Pullback(part, target))  # type: ignore[arg-type]
+            for frame, part in zip(frames, parts, strict=True)
+        ]
+        return bound, parts
 
     def arguments(self) -> tuple[str, ...]:
         """The frames."""

@@ -17,12 +17,13 @@ SLACK = 4.0
 
 def match_candidates(
     candidates: Candidates, matrices: Tensor, features: Features, ranks: Tensor, tol: float, match: bool = True
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, bool]:
     """The coset of the best candidate.
 
     Returns:
         which (B, M): candidate numbers, the best first; keep (B, M): which of them are in the coset; order
-        (B, M, n): canonical point j is input point ``order[b, m, j]``.
+        (B, M, n): canonical point j is input point ``order[b, m, j]``; and whether some matching of coincident points
+        does not keep the pairs, so that no single one can be trusted and every candidate is a coset of its own.
     """
     waves = score(matrices, features, ranks)
     total = (waves * (1 + generic(1, WAVES, 6, waves).abs())).sum(-1)
@@ -34,12 +35,17 @@ def match_candidates(
     which = torch.cat([best, others], 1)
     keep = torch.cat([torch.ones_like(best, dtype=torch.bool), keep], 1)
     n = features.valid.shape[1]
+    loose = False
     order = torch.arange(n, device=ranks.device).expand(*which.shape, n).clone()
     pairs = keep.clone()
     pairs[:, 0] = False
     listed = pairs.nonzero()
     if listed.shape[0]:
-        good, found = _compare(listed, which, matrices, features, ranks, tol)
+        good, found, kept = _compare(listed, which, matrices, features, ranks, tol)
+        doubt = torch.zeros_like(ranks, dtype=torch.bool).index_put((listed[:, 0],), good & ~kept, accumulate=True)
+        loose = bool(doubt.any()) and bool((doubt & _coincident(features)).any())
+        doubt = doubt & _coincident(features) if loose else torch.zeros_like(doubt)
+        good = torch.where(doubt[listed[:, 0]], good, good & kept)
         order[listed[:, 0], listed[:, 1]] = found
         keep[listed[:, 0], listed[:, 1]] = good
         dense, counted = compress(keep)
@@ -48,7 +54,15 @@ def match_candidates(
         keep = counted
     else:
         which, keep, order = which[:, :1], keep[:, :1], order[:, :1]
-    return which, keep, order
+    return which, keep, order, loose
+
+
+def _coincident(features: Features) -> Tensor:
+    """(B,) whether two points of one colour share a place."""
+    points = features.leaves[0].x.flatten(2)
+    close = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist") <= SLACK * features.cut[:, None, None]
+    same = (features.colour[:, :, None] == features.colour[:, None, :]) & features.valid[:, :, None] & features.valid[:, None, :]
+    return (close & same).sum((1, 2)) > features.valid.sum(1)
 
 
 def score(matrices: Tensor, features: Features, ranks: Tensor) -> Tensor:
@@ -84,11 +98,13 @@ def _pair_waves(points: Tensor, features: Features) -> Tensor:
     return total / weight.clamp_min(1e-300)[:, None, None]
 
 
-def _compare(listed: Tensor, which: Tensor, matrices: Tensor, features: Features, ranks: Tensor, tol: float) -> tuple[Tensor, Tensor]:
-    """For the listed (sample, slot) pairs: whether the candidate reproduces the best one's cloud, and the matching."""
+def _compare(
+    listed: Tensor, which: Tensor, matrices: Tensor, features: Features, ranks: Tensor, tol: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For the listed (sample, slot): whether the candidate reproduces the best one's points, the matching, whether it keeps the pairs."""
     n = features.valid.shape[1]
     step = max(1, BUDGET // (n * n))
-    good, found = [], []
+    good, found, kept = [], [], []
     for part in listed.split(step):
         sample, slot = part[:, 0], part[:, 1]
         chosen = torch.stack([matrices[sample, which[sample, 0]], matrices[sample, which[sample, slot]]], 1)
@@ -96,11 +112,10 @@ def _compare(listed: Tensor, which: Tensor, matrices: Tensor, features: Features
         ok, order = _match(points[:, 0], points[:, 1], features.colour[sample], features.valid[sample], SLACK * features.cut[sample])
         if samples.shape[-1]:
             ok = ok & ((samples[:, 0] - samples[:, 1]).abs().amax(-1) <= SLACK * features.cut[sample].clamp_min(tol))
-        if features.pairs is not None:
-            ok = ok & _same_pairs(order, sample, features)
+        kept.append(ok if features.pairs is None else ok & _same_pairs(order, sample, features))
         good.append(ok)
         found.append(torch.where(ok[:, None], order, torch.arange(n, device=order.device)))
-    return torch.cat(good), torch.cat(found)
+    return torch.cat(good), torch.cat(found), torch.cat(kept)
 
 
 def _rows_of(features: Features, sample: Tensor) -> Features:

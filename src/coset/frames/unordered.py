@@ -33,12 +33,14 @@ class Coset:
 
     Attributes:
         which: (B, M) candidate numbers; keep: (B, M) which of them count; order: (B, M, n) canonical point j of
-            the best candidate is input point ``order[b, m, j]`` of candidate m.
+            the best candidate is input point ``order[b, m, j]`` of candidate m; loose: no matching is used, every
+            candidate is a coset of its own.
     """
 
     which: Tensor
     keep: Tensor
     order: Tensor
+    loose: bool
 
 
 class UnorderedMinimal(Frame):
@@ -88,7 +90,7 @@ class UnorderedMinimal(Frame):
             mask, ranks = _usable_rows(cloud, d)
             candidates = find_candidates(cloud, rows, mask, features, ranks, reflects)
             matched = match_candidates(candidates, matrices_of(candidates, rows), features, ranks, self.tol, self.match)
-        coset = Coset(*matched)
+        coset = Coset(*matched[:3], loose=matched[3] or not self.match)
         basis = matrices_of(candidates.take(coset.which), rows)
         return self._assemble(basis, coset, ranks, cloud, inputs, at)
 
@@ -110,8 +112,8 @@ class UnorderedMinimal(Frame):
             permutations = permutations.repeat_interleave(size, 0)
             order = torch.where(infinite, -torch.ones_like(order), order)
         elements = element(self, matrices, cloud.center)
-        found = Measure(self.group, elements, weights, order, cosets=1 if self.match else int(weights.shape[0]), tol=self.tol)
-        if not self.match:
+        found = Measure(self.group, elements, weights, order, cosets=basis.shape[1] if coset.loose else 1, tol=self.tol)
+        if coset.loose:
             return found
         return replace(found, permutations=_flat_permutations(permutations, at))
 
