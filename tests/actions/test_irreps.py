@@ -8,7 +8,7 @@ import torch
 
 from coset import actions, groups
 from coset.actions.irreps import parse_irreps, spherical_harmonics, wigner_d
-from coset.actions.linear import highest_weight
+from coset.actions.representations import highest_weight
 from coset.errors import InputError, SignatureError
 
 O3, SO3 = groups.Orthogonal(3), groups.SpecialOrthogonal(3)

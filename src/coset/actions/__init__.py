@@ -8,7 +8,8 @@ from .indices import BatchIndex, Edges, Permute, PointMask
 from .irreps import Irreps
 from .keypoints import Keypoints
 from .layout import Layout
-from .linear import Cell, Matrix, Points, Pseudovectors, Regular, Tensors, Vectors
+from .linear import Cell, Points, Pseudovectors, Tensors, Vectors
+from .representations import Matrix, Regular
 from .signature import Signature
 from .still import Ignore, Trivial
 from .trees import Dict, Pullback, Tuple
