@@ -77,9 +77,10 @@ def wigner_d(
     """D^l (..., 2l+1, 2l+1) of rotations (..., 3, 3), with Y_l(Rx) = D^l(R) Y_l(x); polynomial, so differentiable."""
     if l == 0:
         return torch.ones(*rotation.shape[:-2], 1, 1, dtype=rotation.dtype, device=rotation.device)
-    points, inverse = (t.to(rotation) for t in probe or _probe(l))
-    moved = spherical_harmonics(l, points @ rotation.mT)
-    return (inverse @ moved).mT
+    wide = rotation.to(torch.float32 if rotation.device.type == "mps" else torch.float64)
+    points, inverse = (t.to(wide) for t in probe or _probe(l))
+    moved = spherical_harmonics(l, points @ wide.mT)
+    return (inverse @ moved).mT.to(rotation.dtype)
 
 
 class Irreps(MatrixAction):
