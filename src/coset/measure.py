@@ -29,7 +29,8 @@ class Measure:
         cosets: the number of canonical inputs, that is how often a sample enters the model.
         permutations: (K, B, n), or (K, N) over ragged rows: element i sends canonical point j to input point
             ``permutations[i, b, j]``; None where points keep their order.
-        ties: (B, n) class numbers of equal rows; the stabilizer contains all permutations within a class.
+        ties: (cosets * B, n) class numbers of equal rows of the canonical inputs; the stabilizer contains all
+            permutations within a class.
         tol: relative deviation up to which the canonical inputs of one coset count as equal.
         noise: (B,) lengths below it are rounding noise of canonical inputs; None when the frame does not know.
         nested: (K,) labels of sub-rules of lower degree, for the residual of a quadrature.
@@ -41,7 +42,7 @@ class Measure:
     order: Int[Tensor, " B"]
     cosets: int
     permutations: Int[Tensor, "K ..."] | None = None
-    ties: Int[Tensor, "B n"] | None = None
+    ties: Int[Tensor, "pairs n"] | None = None
     tol: float = 1e-4
     noise: Shaped[Tensor, " B"] | None = None
     nested: Int[Tensor, " K"] | None = field(default=None, compare=False)

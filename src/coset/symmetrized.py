@@ -19,7 +19,7 @@ from .frames.base import Frame, traced
 from .measure import Measure
 from .refine import refine
 from .transport import canonicalize, carry, integrate, shape_classes
-from .tree import Tree, children, first, is_container, leaves, rebuild
+from .tree import Tree, children, first, is_container, leaves, rebuild, tree_map
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,12 @@ class Symmetrized(nn.Module):
             )
         at = source.layout(canonical)
         every = torch.arange(count, device=first(canonical).device)
-        pieces = [call(self.model, source, source.take(canonical, part, at)) for part in every.split(self.chunk)]
-        return _concatenate(pieces)
+        parts = every.split(self.chunk)
+        whole = _concatenate([call(self.model, source, source.take(canonical, part, at)) for part in parts])
+        if at.batch is None:
+            return whole
+        rows = torch.cat([at.take(part)[1] for part in parts])  # type: ignore[misc]
+        return tree_map(lambda leaf: torch.empty_like(leaf).index_copy(0, rows, leaf) if at.is_per_row(leaf) else leaf, whole)
 
     def __repr__(self) -> str:
         return (

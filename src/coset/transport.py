@@ -163,7 +163,7 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
 
     def push(action: Action, y: Any, name: str) -> Any:
         if not isinstance(y, Tensor) or not action.averaged:
-            return y
+            return _first_call(y, measure, at, new_at)
         if y.dim() == 0 or y.shape[0] not in (new_at.samples, new_at.rows):
             raise InputError(
                 explain(
@@ -172,6 +172,7 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
                     "return one entry per sample, or declare it Ignore",
                 )
             )
+        y = _settled(y, measure, action, rows)
         if not spread and action.moves and action.stacks() and _whole(measure, rows) and measure.weights.shape[0] > 1:
             stacked = _place(y, rows, at, new_at, measure)
             if not _matched(measure, action, stacked[0], at):
@@ -180,7 +181,7 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
                 return masked(values, values[0], action, at)
         if measure.size == 1:
             g = tree_map(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), measure.elements)
-            moved = action.act(g, _settled(y, measure, action, at), new_at) if action.moves else y
+            moved = action.act(g, y, new_at) if action.moves else y
             values = _place(moved, rows, at, new_at, measure)
         else:
             values = _carry_coset(action, _place(y, rows, at, new_at, measure), measure, at)
@@ -189,9 +190,18 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
     return visit(target, outputs, push, "output")
 
 
-def _settled(y: Tensor, measure: Measure, action: Action, at: Layout) -> Tensor:
+def _first_call(y: Any, measure: Measure, at: Layout, new_at: Layout) -> Any:
+    """What the first model call returned for every sample, of data that is not averaged."""
+    if not isinstance(y, Tensor) or y.dim() == 0 or measure.cosets == 1:
+        return y
+    if y.shape[0] == new_at.samples:
+        return y[: measure.samples]
+    return y[: at.rows] if y.shape[0] == new_at.rows else y
+
+
+def _settled(y: Tensor, measure: Measure, action: Action, rows: Tensor) -> Tensor:
     """Outputs averaged over permutations of equal rows."""
-    return y if measure.ties is None else average_ties(action, y, measure.ties)
+    return y if measure.ties is None else average_ties(action, y, measure.ties.index_select(0, rows))
 
 
 def _place(y: Tensor, rows: Tensor, at: Layout, new_at: Layout, measure: Measure) -> Tensor:

@@ -36,6 +36,7 @@ class Action(abc.ABC):
         per_point: True or False where the user declared it; None when the shape decides.
         averaged: False where outputs of several model calls are not averaged (``Ignore``).
         permuted: how many axes index permutations move.
+        only_permuted: nothing but permutations moves the data.
         edges: the sibling edge list that the entries belong to.
         polar: the last axis holds vectors that a frame may be built from.
         affine: translations of the group move the data.
@@ -49,6 +50,7 @@ class Action(abc.ABC):
     per_point: bool | None = None
     averaged: bool = True
     permuted: int = 0
+    only_permuted: bool = False
     edges: str | None = None
     polar: bool = False
     affine: bool = False

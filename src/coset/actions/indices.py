@@ -43,6 +43,8 @@ class Permute(Action):
         tensor([[30, 10, 20]])
     """
 
+    only_permuted = True
+
     def __init__(self, group: Group, *axes: int):
         super().__init__(group)
         if not axes or any(not isinstance(axis, int) or axis >= 0 for axis in axes) or len(set(axes)) != len(axes):
@@ -127,6 +129,8 @@ class Edges(Action):
 
     event = 1
     degree = 0
+
+    only_permuted = True
 
     def __init__(self, group: Group):
         super().__init__(group)
@@ -220,6 +224,8 @@ class PointMask(Action):
     """
 
     degree = 1
+
+    only_permuted = True
 
     def __init__(self, group: Group):
         super().__init__(group)

@@ -306,6 +306,8 @@ class Pullback(Action):
         self.degree, self.event, self.per_point = action.degree, action.event, action.per_point
         self.averaged, self.polar, self.edges = action.averaged, action.polar, action.edges
         self.permuted = action.permuted if homomorphism.source.permutes else 0
+        self.only_permuted = action.only_permuted
+        self.moves = action.moves and (homomorphism.source.permutes or not action.only_permuted)
         self.affine = action.affine and homomorphism.source.translates
 
     def core(self) -> Action:
@@ -314,6 +316,8 @@ class Pullback(Action):
 
     def act(self, g: Tree, x: Tree, at: Layout | None = None) -> Tree:
         """Move by the image of g."""
+        if not self.moves:
+            return x
         exact = first(g)
         dtypes = [leaf.dtype for leaf in leaves(x) if leaf.is_floating_point()]
         integral = not (exact.is_floating_point() or exact.is_complex())

@@ -11,6 +11,7 @@ from torch import Tensor
 from .clouds import Cloud
 from .features import Features
 from .ordered import THRESHOLD
+from .sort import lexicographic
 
 
 @dataclass(frozen=True)
@@ -75,58 +76,71 @@ def compress(flags: Bool[Tensor, "B m"]) -> tuple[Int[Tensor, "B c"], Bool[Tenso
     return order, flags.gather(1, order)
 
 
-def find_candidates(cloud: Cloud, rows: Tensor, mask: Tensor, features: Features, ranks: Tensor, reflects: bool) -> Candidates:
-    """Candidate frames of every sample.
+def find_candidates(cloud: Cloud, rows: Tensor, mask: Tensor, features: Features, reflects: bool) -> tuple[Candidates, Tensor]:
+    """Candidate frames of every sample, and (B,) the ranks min(r, d - 1) of the rows that the mask admits.
 
-    Rows after the named points (other vectors, used where points leave an infinite stabilizer) get colours of
-    their own, so that they are never confused with points.
+    Rows after the points (other vectors) get colours of their own, so that they are never confused with points. The
+    rank is decided by the anchors themselves, so it does not depend on the order of points.
     """
-    extra = rows.shape[1] - features.colour.shape[1]
-    colour = features.colour
-    if extra:
-        offset = colour.shape[1] + 2 + _row_kinds(features, extra)
-        colour = torch.cat([colour, offset], 1)
-    length = rows.square().sum(-1).sqrt()
-    usable = mask & (length > THRESHOLD * length.masked_fill(~mask, 0).amax(1, keepdim=True)) & (length > cloud.cut[:, None])
-    number, size = clusters(length, colour, mask, cloud.cut)
+    colour = _row_colours(cloud, features)
+    length = rows.square().sum(-1).sqrt().masked_fill(~mask, 0)
+    top = length.amax(1)
+    single = mask & ~_repeated(rows, colour, mask, cloud.cut)
+    usable = single & (length > THRESHOLD * top[:, None]) & (length > cloud.cut[:, None])
+    number, size = clusters(length, colour, single, cloud.cut)
     first, counted = compress(smallest(number, size, usable))
+    ranks = (top > cloud.cut).long()
     if rows.shape[-1] == 2:
-        return _with_signs(first, torch.full_like(first, -1), counted, ranks >= 1, reflects)
-    return _pairs_of_anchors(cloud, rows, mask, first, counted, number, ranks, reflects)
+        return _with_signs(first, torch.full_like(first, -1), counted, ranks >= 1, reflects), ranks
+    return _pairs_of_anchors(cloud, rows, single, first, counted, number, ranks, reflects)
 
 
-def _row_kinds(features: Features, extra: int) -> Tensor:
-    """Colours for additional rows: per-point vectors inherit the colour of their point, others are all different."""
+def _row_colours(cloud: Cloud, features: Features) -> Tensor:
+    """Colours of all rows: points have their own, vectors of points one for each point colour, others are all different."""
     n = features.colour.shape[1]
-    kinds: list[Tensor] = []
-    start = 0
-    while start < extra:
-        whole = extra - start >= n and extra % n == 0
-        width = n if whole else 1
-        block = features.colour if whole else torch.zeros_like(features.colour[:, :1])
-        kinds.append(block + (n + 2) * (len(kinds) + 1))
-        start += width
-    return torch.cat(kinds, 1)
+    found = [features.colour]
+    for count, part in enumerate(cloud.parts[1:], 1):
+        width = part.x.shape[1]
+        block = features.colour if part.per_point else torch.zeros_like(features.colour[:, :1]).expand(-1, width)
+        apart = 0 if part.per_point else torch.arange(width, device=block.device)
+        found.append(block + apart + (sum(one.shape[1] for one in found) + n + 2) * (count + 1))
+    return torch.cat(found, 1)
+
+
+def _repeated(rows: Tensor, colour: Tensor, mask: Tensor, cut: Tensor) -> Tensor:
+    """(B, m) True on rows that repeat another one of the same colour: one anchor per place is enough."""
+    noise = 1e-9 * cut
+    ids = [clusters(rows[..., axis], torch.zeros_like(colour), mask, noise)[0] for axis in range(rows.shape[-1])]
+    keys = torch.stack([torch.where(mask, colour, -1), *ids], -1)
+    order = lexicographic(keys.to(rows.dtype))
+    ranked = keys.gather(1, order.unsqueeze(-1).expand_as(keys))
+    new = torch.nn.functional.pad((ranked[:, 1:] != ranked[:, :-1]).any(-1), (1, 0), value=True)
+    start = torch.where(new, torch.arange(new.shape[1], device=rows.device), 0).cummax(1).values
+    leader = torch.empty_like(order).scatter(1, order, order.gather(1, start))
+    apart = (rows - rows.gather(1, leader.unsqueeze(-1).expand_as(rows))).abs().amax(-1)
+    return mask & (leader != torch.arange(rows.shape[1], device=rows.device)) & (apart <= noise[:, None])
 
 
 def _pairs_of_anchors(
     cloud: Cloud, rows: Tensor, mask: Tensor, first: Tensor, counted: Tensor, number: Tensor, ranks: Tensor, reflects: bool
-) -> Candidates:
+) -> tuple[Candidates, Tensor]:
     """Second anchors: the smallest class of pairs by class of the second point and inner product."""
     n, d = rows.shape[1], rows.shape[2]
     a = rows.gather(1, first.unsqueeze(-1).expand(-1, -1, d))
     norm = a.square().sum(-1, keepdim=True).sqrt().clamp_min(torch.finfo(rows.dtype).tiny)
-    inner = torch.einsum("bpd,bnd->bpn", a / norm, rows)
-    residual = (rows.square().sum(-1).unsqueeze(1) - inner.square()).clamp_min(0).sqrt()
+    unit = a / norm
+    inner = torch.einsum("bpd,bnd->bpn", unit, rows)
+    residual = torch.stack([(rows[:, None, :, axis] - inner * unit[..., axis : axis + 1]).square() for axis in range(d)]).sum(0).sqrt()
     possible = counted.unsqueeze(-1) & mask.unsqueeze(1)
     residual = residual.masked_fill(~possible, 0)
     top = residual.flatten(1).amax(1)
+    ranks = ranks + ((top > cloud.cut) & (ranks > 0)).long()
     allowed = (residual > THRESHOLD * top[:, None, None]) & (residual > cloud.cut[:, None, None])
     pair, size = clusters(inner.flatten(1), number.unsqueeze(1).expand_as(inner).flatten(1), possible.flatten(1), cloud.cut)
     index, good = compress(smallest(pair, size, allowed.flatten(1)))
     pairs = _with_signs(first.gather(1, index // n), index % n, good, ranks >= 2, reflects)
     single = _with_signs(first, torch.full_like(first, -1), counted, ranks < 2, False)
-    return _either(pairs, single, ranks >= 2)
+    return _either(pairs, single, ranks >= 2), ranks
 
 
 def _with_signs(first: Tensor, second: Tensor, valid: Tensor, full: Tensor, reflects: bool) -> Candidates:

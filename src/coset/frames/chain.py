@@ -9,13 +9,14 @@ from torch import Tensor
 
 from ..actions.layout import Layout
 from ..actions.trees import Pullback
-from ..errors import FrameError, explain
+from ..errors import CosetError, FrameError, explain
 from ..groups.base import Group
 from ..groups.maps import Homomorphism
 from ..measure import Measure
 from ..transport import canonicalize
 from ..tree import Tree, tree_map
 from .base import Frame
+from .sort import Sort
 
 
 class Chain(Frame):
@@ -65,42 +66,70 @@ class Chain(Frame):
                     "give as many frames as parts, in this order",
                 )
             )
-        source, target = self.source, self.target
-        bound = [
-            frame.bind(Pullback(part, source), None if target is None else Pullback(part, target))  # type: ignore[arg-type, operator]
-            for frame, part in zip(self.frames, parts, strict=True)
-        ]
+        bound, order = self._bind_each(parts)
         self.frames = torch.nn.ModuleList(bound)
-        self._parts = parts
+        self._order, self._parts = order, tuple(parts[number] for number in order)
         self._gather_facts()
+
+    def _bind_each(self, parts: tuple[Homomorphism, ...]) -> tuple[list[Frame], list[int]]:
+        """Bind the frames to the parts in order; in a product, whose factors commute, each to the first one it fits."""
+        free, order = list(range(len(parts))), []
+        bound: list[Frame] = []
+        for frame in self.frames:
+            choices = list(free) if hasattr(self.group, "factors") else free[:1]
+            for number in choices:
+                try:
+                    bound.append(self._along(frame, parts[number]))  # type: ignore[arg-type]
+                except CosetError:
+                    if number == choices[-1]:
+                        raise
+                    continue
+                order.append(number)
+                free.remove(number)
+                break
+        self._check_order(bound, [parts[number] for number in order])
+        return bound, order
+
+    def _along(self, frame: Frame, part: Homomorphism) -> Frame:
+        """A frame bound to one part of the group."""
+        source, target = self.source, self.target
+        return frame.bind(Pullback(part, source), None if target is None else Pullback(part, target))  # type: ignore[arg-type]
+
+    def _check_order(self, links: list[Frame], parts: list[Homomorphism]) -> None:
+        """Refuse a sort of rows whose values a later link moves."""
+        for number, link in enumerate(links):
+            if not isinstance(link, Sort):
+                continue
+            read = [leaf for leaf in link.source.items().values() if leaf.moves and not leaf.only_permuted]  # type: ignore[union-attr]
+            if read and any(part.source.dim is not None for part in parts[number + 1 :]):
+                raise FrameError(
+                    explain(f"{self}, which sorts rows that a later link moves", "the sort after that link", "exchange the two frames")
+                )
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The products g1 g2 ... with g1 from the inputs and g2 from g1's canonical inputs."""
         current = inputs
         total: Measure | None = None
         noise: Tensor | None = None
-        for frame, part in zip(*self._settled(inputs), strict=True):
+        group, links, parts = self._settled(inputs)
+        for frame, part in zip(links, parts, strict=True):
             layout = replace(self.source.layout(current), noise=noise)  # type: ignore[union-attr]
             found = frame.measure(current, layout)  # type: ignore[operator]
             rows = torch.arange(found.cosets * found.samples, device=found.weights.device)
             current = canonicalize(found, frame.source, current, layout, rows)  # type: ignore[arg-type]
             noise = _noise(noise, found)
-            total = _pushed(found, part, self.group) if total is None else join(total, found, part)
+            pushed = _pushed(found, part, group)
+            total = pushed if total is None else join(total, pushed)
         return total  # type: ignore[return-value]
 
-    def _settled(self, inputs: Tree) -> tuple[list[Frame], tuple[Homomorphism, ...]]:
-        """The frames and parts of the group with free sizes (``Symmetric()``) fixed to those of the inputs."""
+    def _settled(self, inputs: Tree) -> tuple[Group, list[Frame], tuple[Homomorphism, ...]]:
+        """The group, frames and parts with free sizes (``Symmetric()``) fixed to those of the inputs."""
         frames: list[Frame] = list(self.frames)  # type: ignore[arg-type]
         group = self.source.resolve(inputs)  # type: ignore[union-attr]
         if group == self.group:
-            return frames, self._parts
-        parts = group.parts()
-        source, target = self.source, self.target
-        bound = [
-            frame.bind(Pullback(part, source), None if target is None else Pullback(part, target))  # type: ignore[arg-type]
-            for frame, part in zip(frames, parts, strict=True)
-        ]
-        return bound, parts
+            return group, frames, self._parts
+        parts = tuple(group.parts()[number] for number in self._order)
+        return group, [self._along(frame, part) for frame, part in zip(frames, parts, strict=True)], parts
 
     def arguments(self) -> tuple[str, ...]:
         """The frames."""
@@ -114,21 +143,16 @@ def _noise(before: Tensor | None, found: Measure) -> Tensor | None:
 
 
 def _pushed(measure: Measure, part: Homomorphism, group: Group) -> Measure:
-    """A measure on a part, as one on the whole group."""
-    return Measure(
-        group,
-        part(measure.elements),
-        measure.weights,
-        measure.order,
-        measure.cosets,
-        measure.permutations,
-        measure.ties,
-        measure.tol,
-        measure.nested,
-    )
+    """A measure on a part, as one on the whole group; matchings of points become elements where the group permutes."""
+    elements = part(measure.elements)
+    permutations = measure.permutations
+    if permutations is not None and group.permutes:
+        include = next(one for one in group.parts() if one.source.permutes)
+        elements, permutations = group.compose(elements, include(permutations)), None
+    return replace(measure, group=group, elements=elements, permutations=permutations)
 
 
-def join(outer: Measure, inner: Measure, part: Homomorphism) -> Measure:
+def join(outer: Measure, inner: Measure) -> Measure:
     """The measure of the products g h: g from ``outer`` (B samples), h from ``inner`` on its canonical inputs."""
     c1, s1, c2, s2, samples = outer.cosets, outer.size, inner.cosets, inner.size, outer.samples
 
@@ -139,13 +163,13 @@ def join(outer: Measure, inner: Measure, part: Homomorphism) -> Measure:
         split = leaf.reshape(c2, s2, c1, samples, *leaf.shape[2:]).movedim(2, 0)
         return split.unsqueeze(2).expand(c1, c2, s1, s2, samples, *leaf.shape[2:])
 
-    elements = outer.group.compose(tree_map(first, outer.elements), tree_map(second, part(inner.elements)))
+    elements = outer.group.compose(tree_map(first, outer.elements), tree_map(second, inner.elements))
     elements = tree_map(lambda leaf: leaf.flatten(0, 3), elements)
     weights = (first(outer.weights.to(inner.weights.dtype)) * second(inner.weights)).flatten(0, 3)
     parts = inner.order.reshape(c1, samples)
     order = torch.where((outer.order < 0) | (parts < 0).any(0), -1, outer.order // c1 * parts.sum(0))
     permutations = _join_permutations(outer, inner, first, c1, c2, s1, s2)
-    ties = inner.ties if outer.ties is None else outer.ties
+    ties = inner.ties if outer.ties is None else outer.ties.repeat(c2, 1)
     return Measure(
         outer.group,
         elements,

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..actions.base import Action
 from ..actions.layout import Layout
 from ..errors import FrameError, explain
 from ..tree import Tree
@@ -59,6 +60,7 @@ class Part:
     affine: bool
     mask: Tensor | None
     named: bool
+    per_point: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,10 @@ def gather_cloud(frame: Frame, inputs: Tree, at: Layout, tol: float) -> Cloud:
     that centring leaves behind.
     """
     found = [(action, x, first) for _, action, x, first in ordered_leaves(frame, inputs) if action.polar]
-    parts = [Part(rows, action.affine, mask, first) for action, x, first in found for rows, mask in [dense_rows(x, at)]]
+    parts = []
+    for action, x, first in found:
+        rows, mask = dense_rows(x, at)
+        parts.append(Part(rows, action.affine, mask, first, _per_point(action, x, at)))
     if not any(part.named for part in parts):
         raise FrameError(
             explain(
@@ -155,6 +160,11 @@ def gather_cloud(frame: Frame, inputs: Tree, at: Layout, tol: float) -> Cloud:
             views[number] = views[number] * scale[:, None, None].to(views[number].dtype)
     view = views[0] if len(views) == 1 else torch.cat(views, 2)
     return Cloud(tuple(parts), tuple(scales), center, view, sum(v.shape[2] for v in named), unit, cut)
+
+
+def _per_point(action: Action, x: Tensor, at: Layout) -> bool:
+    """Whether an input holds one vector for each point."""
+    return action.per_point is not False and at.is_per_point(x, action.event)
 
 
 def _view(part: Part, center: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from ..actions.indices import Edges
 from ..actions.layout import Layout
 from ..actions.still import Trivial
 from ..actions.trees import flatten
-from ..errors import FrameError, explain
+from ..errors import FrameError, InputError, explain
 from ..tree import Tree
 from .base import Frame
 from .clouds import Cloud, pad_rows, slots
@@ -185,17 +185,34 @@ def generic(rows: int, columns: int, seed: int, like: Tensor) -> Tensor:
 
 
 def colour_classes(tints: list[Tensor], valid: Tensor) -> Tensor:
-    """(B, n) class numbers of feature rows: equal up to a relative 1e-6; padding forms the last class."""
+    """(B, n) class numbers of feature rows, column after column: two values are equal up to a millionth of themselves.
+
+    Padding forms the last class.
+
+    Raises:
+        InputError: when a feature is NaN.
+    """
+    classes = torch.where(valid, 0, 1)
     if not tints:
-        return torch.where(valid, 0, 1)
-    rows = torch.cat(tints, -1)
-    top = rows.abs().amax(1, keepdim=True).clamp_min(1e-300)
-    value = ((rows / top) @ generic(rows.shape[-1], 1, 11, rows)).squeeze(-1)
-    value = torch.where(valid, value, torch.full_like(value, torch.inf))
-    ordered, order = value.sort(1)
-    step = torch.nan_to_num(ordered[:, 1:] - ordered[:, :-1], nan=0.0, posinf=1.0) > 1e-6
-    classes = torch.nn.functional.pad(step.long().cumsum(1), (1, 0))
-    return torch.zeros_like(classes).scatter(1, order, classes)
+        return classes
+    rows = torch.cat(tints, -1).masked_fill(~valid.unsqueeze(-1), 0)
+    if bool(rows.isnan().any()):
+        samples = rows.isnan().flatten(1).any(1).nonzero().flatten()[:5].tolist()
+        raise InputError(explain(f"colours with NaN in samples {samples}", "numbers that tell points apart", "repair these features"))
+    floor = 1e-12 * rows.abs().amax(1)
+    for column in range(rows.shape[-1]):
+        value, order = rows[..., column].sort(1)
+        step = (value[:, 1:] - value[:, :-1]) > 1e-6 * value[:, 1:].abs().minimum(value[:, :-1].abs()) + floor[:, column : column + 1]
+        ranked = torch.nn.functional.pad(step.long().cumsum(1), (1, 0))
+        classes = _renumber(classes * rows.shape[1] + torch.zeros_like(ranked).scatter(1, order, ranked))
+    return classes
+
+
+def _renumber(classes: Tensor) -> Tensor:
+    """Class numbers in the same order, without gaps."""
+    value, order = classes.sort(1)
+    ranked = torch.nn.functional.pad((value[:, 1:] != value[:, :-1]).long().cumsum(1), (1, 0))
+    return torch.zeros_like(ranked).scatter(1, order, ranked)
 
 
 def refine_colours(colour: Tensor, pairs: Pairs | None, valid: Tensor, rounds: int = 3) -> Tensor:

@@ -20,7 +20,7 @@ from .base import Frame, device_of, ordered_leaves, traced
 class Sort(Frame):
     """Sort the rows of a set lexicographically: exact for S_n with one model call, at repeated rows too.
 
-    Rows that agree in everything the model sees are interchangeable; outputs are averaged over each class of equal
+    Rows that agree (to rounding) in everything the model sees are interchangeable; outputs are averaged over each class of equal
     rows. Gradients flow through the sorted values; the order itself is piecewise constant.
 
     Args:
@@ -62,8 +62,9 @@ class Sort(Frame):
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The sorting permutation, one element, and the classes of equal rows."""
         keys = torch.cat([_rows(action, x) for _, action, x, _ in ordered_leaves(self, inputs) if len(action.point_axes(x)) == 1], -1)
-        order = lexicographic(keys)
-        ranked = keys.gather(1, order.unsqueeze(-1).expand_as(keys))
+        ranks = rank_columns(keys, [x for _, action, x, _ in ordered_leaves(self, inputs) if len(action.point_axes(x)) == 1])
+        order = lexicographic(ranks)
+        ranked = ranks.gather(1, order.unsqueeze(-1).expand_as(ranks))
         new = (ranked[:, 1:] != ranked[:, :-1]).any(-1)
         ties = torch.nn.functional.pad(new.long().cumsum(1), (1, 0))
         counts = torch.zeros_like(ties).scatter_add(1, ties, torch.ones_like(ties))
@@ -86,6 +87,20 @@ def _rows(action: Action, x: Tensor) -> Tensor:
     (axis,) = action.point_axes(x)
     values = x.detach().movedim(axis, 1).flatten(2) if x.dim() > 2 else x.detach().unsqueeze(-1)
     return values.to(torch.float64) if not values.is_complex() else torch.view_as_real(values).flatten(2).double()
+
+
+def rank_columns(keys: Float[Tensor, "B n c"], inputs: list[Tensor]) -> Float[Tensor, "B n c"]:
+    """The rank of every entry within its column; entries that differ by rounding noise only have one rank.
+
+    Noise is 32 eps of the inputs' precision, relative to the column; integers are compared exactly. Ranks depend on
+    the set of values only, so rows keep one order however they are given.
+    """
+    eps = max([torch.finfo(x.dtype).eps for x in inputs if x.is_floating_point() or x.is_complex()], default=0.0)
+    noise = 32 * eps * keys.abs().amax(1, keepdim=True)
+    value, order = keys.sort(1)
+    step = value[:, 1:] - value[:, :-1] > noise
+    ranked = torch.nn.functional.pad(step.to(keys.dtype).cumsum(1), (0, 0, 1, 0))
+    return torch.zeros_like(keys).scatter(1, order, ranked)
 
 
 def lexicographic(keys: Float[Tensor, "B n c"]) -> Int[Tensor, "B n"]:

@@ -19,12 +19,12 @@ from ..errors import FrameError, explain
 from ..groups.base import Group
 from ..measure import Measure
 from ..tree import Tree
-from .anchors import find_candidates, matrices_of
+from .anchors import Candidates, find_candidates, matrices_of
 from .base import Frame, traced
 from .clouds import Cloud, element, gather_cloud, slots
-from .features import gather_features
+from .features import Features, gather_features
 from .matching import match_candidates
-from .ordered import StabilizerRules, pivoted_basis
+from .ordered import StabilizerRules
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,11 @@ class UnorderedMinimal(Frame):
                     "batch the clouds along the first axis instead of vmap",
                 )
             )
-        d, reflects = int(self.group.dim), self.group.reflects  # type: ignore[arg-type]
         cloud = gather_cloud(self, inputs, at, self.tol)
         features = gather_features(self, inputs, at, cloud, self._colours)
         rows = cloud.rows
         with torch.no_grad():
-            mask, ranks = _usable_rows(cloud, d)
-            candidates = find_candidates(cloud, rows, mask, features, ranks, reflects)
+            candidates, ranks = _find(cloud, rows, features, self.group.reflects)
             matched = match_candidates(candidates, matrices_of(candidates, rows), features, ranks, self.tol, self.match)
         coset = Coset(*matched[:3], loose=matched[3] or not self.match)
         basis = matrices_of(candidates.take(coset.which), rows)
@@ -104,12 +102,7 @@ class UnorderedMinimal(Frame):
         infinite = ranks < d - 1
         weights = weights.T
         if bool(infinite.any()):
-            level = torch.where(infinite, ranks, torch.full_like(ranks, d))
-            table = self.rules.table.to(basis)[level].transpose(0, 1)
-            size = table.shape[0]
-            matrices = (matrices.unsqueeze(1) @ table.unsqueeze(0)).flatten(0, 1)
-            weights = (weights.unsqueeze(1) * self.rules.weights.to(basis)[level].T.unsqueeze(0)).flatten(0, 1)
-            permutations = permutations.repeat_interleave(size, 0)
+            matrices, weights, permutations = self._with_rules(matrices, weights, permutations, ranks, infinite, coset)
             order = torch.where(infinite, -torch.ones_like(order), order)
         elements = element(self, matrices, cloud.center)
         found = Measure(self.group, elements, weights, order, cosets=basis.shape[1] if coset.loose else 1, tol=self.tol)
@@ -117,18 +110,42 @@ class UnorderedMinimal(Frame):
             return found
         return replace(found, permutations=_flat_permutations(permutations, at))
 
+    def _with_rules(
+        self, matrices: Tensor, weights: Tensor, permutations: Tensor, ranks: Tensor, infinite: Tensor, coset: Coset
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Multiply the candidates of samples with an infinite stabilizer by its rule; pad the others to the same length."""
+        d = matrices.shape[-1]
+        count = matrices.shape[0] if coset.loose else int(coset.keep[infinite].sum(1).max())
+        level = torch.where(infinite, ranks, torch.full_like(ranks, d))
+        table, rule = self.rules.table.to(matrices)[level].transpose(0, 1), self.rules.weights.to(matrices)[level].T
+        size = table.shape[0]
+        many = (matrices[:count].unsqueeze(1) @ table.unsqueeze(0)).flatten(0, 1)
+        shares = (weights[:count].unsqueeze(1) * rule.unsqueeze(0)).flatten(0, 1)
+        again = permutations[:count].repeat_interleave(size, 0)
+        if coset.loose:
+            return many, shares, again
+        width = max(many.shape[0], matrices.shape[0])
 
-def _usable_rows(cloud: Cloud, d: int) -> tuple[Tensor, Tensor]:
-    """(B, n) which rows may be anchors: the named points, and all vectors where those leave an infinite stabilizer; and (B,) ranks."""
-    count = cloud.view.shape[2]
-    _, ranks = pivoted_basis(replace(cloud, view=cloud.view[:, :, : cloud.named]), d, steps=d - 1)
-    mask = cloud.mask if cloud.mask is not None else torch.ones(cloud.view.shape[0], count, dtype=torch.bool, device=cloud.view.device)
-    if count == cloud.named:
-        return mask, ranks
-    _, every = pivoted_basis(cloud, d, steps=d - 1)
-    deficient = ranks < d - 1
-    mask = torch.cat([mask[:, : cloud.named], mask[:, cloud.named :] & deficient[:, None]], 1)
-    return mask, torch.where(deficient, every, ranks)
+        def pad(x: Tensor, zero: bool = False) -> Tensor:
+            more = x[:1].expand(width - x.shape[0], *x.shape[1:])
+            return torch.cat([x, torch.zeros_like(more) if zero else more])
+
+        def pick(one: Tensor, other: Tensor, zero: bool = False) -> Tensor:
+            return torch.where(infinite.reshape(1, -1, *(1,) * (one.dim() - 2)), pad(one, zero), pad(other, zero))
+
+        return pick(many, matrices), pick(shares, weights, True), pick(again, permutations)
+
+
+def _find(cloud: Cloud, rows: Tensor, features: Features, reflects: bool) -> tuple[Candidates, Tensor]:
+    """Candidates from the named rows; from all vectors where the named ones leave an infinite stabilizer."""
+    count = rows.shape[1]
+    mask = cloud.mask if cloud.mask is not None else torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
+    named = mask & (torch.arange(count, device=rows.device) < cloud.named)
+    candidates, ranks = find_candidates(cloud, rows, named, features, reflects)
+    deficient = ranks < rows.shape[-1] - 1
+    if count == cloud.named or not bool(deficient.any()):
+        return candidates, ranks
+    return find_candidates(cloud, rows, named | (mask & deficient[:, None]), features, reflects)
 
 
 def _flat_permutations(permutations: Tensor, at: Layout) -> Tensor:

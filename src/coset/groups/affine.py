@@ -121,10 +121,12 @@ class AffineGroup(Group):
 
     def compose(self, g: Affinity, h: Affinity) -> Affinity:
         """First h, then g: the matrix A B with the shift A u + t."""
+        g, h = Affinity(*g), Affinity(*h)
         return Affinity(product(g.matrix, h.matrix), _apply(g.matrix, h.shift) + g.shift)
 
     def inverse(self, g: Affinity) -> Affinity:
         """The inverse of g."""
+        g = Affinity(*g)
         matrix = self.linear.inverse(g.matrix)
         return Affinity(matrix, -_apply(matrix, g.shift))
 
@@ -135,14 +137,17 @@ class AffineGroup(Group):
 
     def distance(self, g: Affinity, h: Affinity) -> Tensor:
         """The largest difference of entries."""
+        g, h = Affinity(*g), Affinity(*h)
         return torch.maximum(self.linear.distance(g.matrix, h.matrix), (g.shift - h.shift).abs().amax(-1))
 
     def matrix(self, g: Affinity, *, dtype: Dtype = None) -> Tensor:
         """The linear part of g, shape (..., d, d)."""
+        g = Affinity(*g)
         return self.linear.matrix(g.matrix, dtype=dtype)
 
     def shift(self, g: Affinity) -> Tensor:
         """The translation part of g, shape (..., d)."""
+        g = Affinity(*g)
         return g.shift
 
     def algebra(self, *, dtype: Dtype = None, device: Device = None) -> Affinity:
@@ -156,12 +161,14 @@ class AffineGroup(Group):
 
     def exp(self, x: Affinity) -> Affinity:
         """Take exp of the (d+1) x (d+1) matrix [[A, t], [0, 0]]."""
+        x = Affinity(*x)
         rows = torch.cat([x.matrix, x.shift.unsqueeze(-1)], -1)
         whole = torch.matrix_exp(widen(torch.nn.functional.pad(rows, (0, 0, 0, 1)))).to(x.matrix.dtype)
         return Affinity(whole[..., :-1, :-1], whole[..., :-1, -1])
 
     def batch(self, g: Affinity) -> torch.Size:
         """The leading batch axes of an element."""
+        g = Affinity(*g)
         return g.shift.shape[:-1]
 
     def parts(self) -> tuple[Homomorphism, ...]:

@@ -149,6 +149,7 @@ class Dihedral(Finite):
 
     def index(self, g: Flip) -> Tensor:
         """The position of g in :meth:`elements`."""
+        g = Flip(*g)
         return g.k % self.n + self.n * (g.flip % 2)
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Flip:
@@ -162,18 +163,22 @@ class Dihedral(Finite):
 
     def compose(self, g: Flip, h: Flip) -> Flip:
         """The product gh: first h, then g."""
+        g, h = Flip(*g), Flip(*h)
         return Flip((g.k + (1 - 2 * (g.flip % 2)) * h.k) % self.n, (g.flip + h.flip) % 2)
 
     def inverse(self, g: Flip) -> Flip:
         """The inverse of g."""
+        g = Flip(*g)
         return Flip((2 * (g.flip % 2) - 1) * g.k % self.n, g.flip % 2)
 
     def distance(self, g: Flip, h: Flip) -> Tensor:
         """The number of steps between the turns, or 1 if larger where only one is flipped."""
+        g, h = Flip(*g), Flip(*h)
         return torch.maximum(circle(self.n, g.k, h.k), circle(2, g.flip, h.flip))
 
     def matrix(self, g: Flip, *, dtype: Dtype = None) -> Tensor:
         """The rotation times the mirror diag(-1, 1) where flipped, shape (..., 2, 2)."""
+        g = Flip(*g)
         turn = rotation(self.n, g.k, dtype)
         sign = (1 - 2 * (g.flip % 2)).to(turn.dtype)
         return turn * torch.stack([sign, torch.ones_like(sign)], -1).unsqueeze(-2)
