@@ -205,10 +205,18 @@ def test_demo_command_calls_the_demonstration(monkeypatch, tmp_path):
 
     seen = []
     fake = types.ModuleType("coset.demo")
-    fake.main = seen.append
+    fake.main = lambda out, seed: seen.append((out, seed))
     monkeypatch.setitem(sys.modules, "coset.demo", fake)
-    assert run("demo", "--out", str(tmp_path)).exit_code == 0
-    assert seen == [tmp_path]
+    assert run("demo", "--out", str(tmp_path), "--seed", "7").exit_code == 0
+    assert seen == [(tmp_path, 7)]
+
+    def missed(out, seed):
+        raise InputError("Given: a bound that is missed. Expected: it is met. To do: look.")
+
+    fake.main = missed
+    result = run("demo", "--out", str(tmp_path))
+    assert result.exit_code == 2
+    assert "a bound that is missed" in result.output
     monkeypatch.setitem(sys.modules, "coset.demo", None)
     result = run("demo")
     assert result.exit_code == 2

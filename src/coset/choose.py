@@ -23,6 +23,8 @@ def choose(signature: Signature) -> tuple[Frame, str]:
     group = signature.group
     moved = [leaf for leaf in signature.source.items().values() if leaf.moves]
     rows = any(leaf.permuted == 1 for leaf in moved) and not any(leaf.permuted > 1 for leaf in moved)
+    if group.orthogonal and group.permutes and any(leaf.polar and leaf.permuted for leaf in moved):
+        return Minimal(), "the cheapest exact frame: one model call on points in a canonical pose and order"
     if group.orthogonal and not group.permutes and any(leaf.polar for leaf in moved):
         return (
             Minimal(),
@@ -39,7 +41,6 @@ def choose(signature: Signature) -> tuple[Frame, str]:
             f"{signature} without a frame",
             "a group and inputs for which an exact frame is known",
             "choose one: frames.Haar(samples) or frames.Quadrature(degree) for compact groups, frames.Chain(…) for products, "
-            "frames.Given(elements), or a finite subgroup; for points that are also permuted, symmetrize twice: inside under Symmetric() "
-            "with frames.Sort(), outside under the Euclidean group with frames.Minimal(colours=frames.UNCOLOURED)",
+            "frames.Given(elements), or a finite subgroup",
         )
     )

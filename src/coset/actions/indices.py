@@ -211,6 +211,10 @@ class BatchIndex(Action):
         """Refuse anything but a one-dimensional integer tensor."""
         if not isinstance(x, Tensor) or x.dim() != 1 or x.is_floating_point():
             raise InputError(explain(f"{name} is {describe(x)}", "an integer tensor of shape (N,)", "pass the sample index of every row"))
+        if x.numel() and not torch.compiler.is_compiling() and int(x.min()) < 0:
+            raise InputError(
+                explain(f"{name} with the entry {int(x.min())}", "sample numbers from 0", "pass the sample index of every row")
+            )
 
 
 class PointMask(Action):

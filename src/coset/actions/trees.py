@@ -218,6 +218,12 @@ def _check_together(seen: dict[str, tuple[Action, Tensor]], at: Layout) -> None:
                     f"move them with .to({fact}=…)",
                 )
             )
+    if at.mask is not None and at.points is not None and at.mask.shape[1] != at.points:
+        raise InputError(
+            explain(
+                f"a mask of shape {tuple(at.mask.shape)} beside {at.points} points", f"(B, {at.points})", "give one entry per padded point"
+            )
+        )
     for path, (leaf, value) in seen.items():
         if leaf.moves and leaf.layout(value).samples and at.batch is None and value.shape[0] != at.samples:
             raise InputError(

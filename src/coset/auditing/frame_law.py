@@ -71,10 +71,11 @@ def measure_gap(group: Group, there: Any, here: Any, h: Tree) -> Tensor:
     """The largest gap over the batch between the measures ``there`` and h times ``here``."""
     if not hasattr(there, "elements") or not hasattr(there, "weights"):
         raise FrameError(explain(f"a frame that returns {describe(there)}", "a Measure", "return coset.measure.Measure from forward"))
-    pushed = _push(group, h, here.elements)
+    pushed = _normal(group, here, _push(group, h, here.elements))
+    elements = _normal(group, there, there.elements)
     infinite = (there.order < 0) | (here.order < 0)
-    nearest = _set_gap(group, there, pushed, here.weights)
-    means = _mean_gap(group, there.elements, there.weights, pushed, here.weights)
+    nearest = _set_gap(group, elements, there.weights, pushed, here.weights)
+    means = _mean_gap(group, elements, there.weights, pushed, here.weights)
     if means is None:
         means = torch.zeros_like(nearest)
     return torch.where(infinite, means, torch.maximum(nearest, means)).nan_to_num(nan=float("inf")).max()
@@ -85,18 +86,31 @@ def _push(group: Group, h: Tree, elements: Tree) -> Tree:
     return group.compose(tree_map(lambda e: e[None].expand(k, *e.shape), h), elements)
 
 
-def _set_gap(group: Group, there: Any, pushed: Tree, weights: Tensor) -> Tensor:
+def _normal(group: Group, measure: Any, elements: Tree) -> Tree:
+    """Elements up to permutations of rows that are equal (``measure.ties``), which the measure does not list."""
+    ties = getattr(measure, "ties", None)
+    permutation = group.permutation(elements) if ties is not None else None
+    if ties is None or permutation is None:
+        return elements
+    n = permutation.shape[-1]
+    classes = ties.reshape(measure.cosets, 1, -1, n).expand(-1, permutation.shape[0] // measure.cosets, -1, -1).flatten(0, 1)
+    within = torch.argsort(classes * n + permutation, dim=-1)
+    include = next(part for part in group.parts() if part.source.permutes)
+    return group.compose(elements, include(within))
+
+
+def _set_gap(group: Group, elements: Tree, weights_there: Tensor, pushed: Tree, weights: Tensor) -> Tensor:
     """Largest distance from an element of positive weight to the other set, both ways, per sample."""
-    k1, k2 = there.weights.shape[0], weights.shape[0]
-    forth = torch.zeros(there.weights.shape, dtype=torch.float64, device=weights.device)
+    k1, k2 = weights_there.shape[0], weights.shape[0]
+    forth = torch.zeros(weights_there.shape, dtype=torch.float64, device=weights.device)
     back = torch.full(weights.shape, float("inf"), dtype=torch.float64, device=weights.device)
     batch = group.batch(pushed)[1:]
     for i in range(k1):
-        one = tree_map(lambda e, i=i: e[i : i + 1].expand(k2, *batch, *e.shape[1 + len(batch) :]), there.elements)
+        one = tree_map(lambda e, i=i: e[i : i + 1].expand(k2, *batch, *e.shape[1 + len(batch) :]), elements)
         distance = group.distance(one, pushed).to(torch.float64)
         forth[i] = distance.masked_fill(weights <= 0, float("inf")).amin(0)
-        back = torch.minimum(back, distance.masked_fill(there.weights[i] <= 0, float("inf")))
-    gaps = (forth.masked_fill(there.weights <= 0, 0.0), back.masked_fill(weights <= 0, 0.0))
+        back = torch.minimum(back, distance.masked_fill(weights_there[i] <= 0, float("inf")))
+    gaps = (forth.masked_fill(weights_there <= 0, 0.0), back.masked_fill(weights <= 0, 0.0))
     return torch.maximum(gaps[0].amax(0), gaps[1].amax(0))
 
 

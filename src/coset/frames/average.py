@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def refuse_noncompact(frame: Frame, group: Group) -> None:
         return
     remedy = (
         "centre first: frames.Chain(frames.Center(), " + repr(frame) + ")"
-        if group.translates and group.orthogonal
+        if group.translates and group.orthogonal and not group.permutes
         else "use an input-dependent frame such as frames.Minimal(), or frames.Given"
     )
     raise GroupError(explain(f"{frame} on {group}, which is not compact", "a group with a Haar probability measure", remedy))
@@ -226,11 +227,38 @@ class Given(Frame):
         self.register_buffer("weights", weights / weights.sum())
         self._like: Any = tree_map(lambda leaf: torch.zeros(()), elements)
 
+    def prepare(self, group: Group) -> None:
+        """Refuse elements that are not shaped like the group's, or do not obey its inverse."""
+        one = group.at(1) if group.permutes else group
+        mine = list(leaves(self._elements()))
+        with contextlib.suppress(GroupError):
+            like = list(leaves(one.identity()))
+            wrong = len(mine) != len(like) or (not group.permutes and any(a.shape[1:] != b.shape for a, b in zip(mine, like, strict=True)))
+            if wrong:
+                shapes = [tuple(leaf.shape) for leaf in mine]
+                raise FrameError(
+                    explain(f"{self} with tensors of shapes {shapes} on {group}", f"elements of {group} with leading axis K", "check them")
+                )
+        count = self.weights.shape[0]
+        e = self._elements()
+        gap = group.distance(group.compose(e, group.inverse(e)), group.compose(group.inverse(e), e))
+        if group.dim is not None and group.compact and not group.complex:
+            matrix = group.matrix(e)
+            eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+            gap = (matrix @ matrix.mT - eye).abs().flatten(1).amax(1)
+        if not bool((gap < 1e-3).all()):
+            raise FrameError(
+                explain(f"{self}, of which {int((gap >= 1e-3).sum())} of {count} are not in {group}", f"elements of {group}", "check them")
+            )
+
+    def _elements(self) -> Tree:
+        """The elements as a tree of the buffers."""
+        numbers = iter(range(len(list(leaves(self._like)))))
+        return tree_map(lambda leaf: getattr(self, f"element_{next(numbers)}"), self._like)
+
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The given elements for every sample."""
-        numbers = iter(range(len(list(leaves(self._like)))))
-        elements = tree_map(lambda leaf: getattr(self, f"element_{next(numbers)}"), self._like)
-        return repeated(self.group, elements, self.weights, inputs, at)
+        return repeated(self.group, self._elements(), self.weights, inputs, at)
 
     def arguments(self) -> tuple[str, ...]:
         """The number of elements."""

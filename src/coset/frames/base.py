@@ -55,6 +55,8 @@ class Frame(nn.Module, abc.ABC):
         bound.source, bound.target = source, target
         keys = source.items()
         for key in selected_keys(self.of):
+            if key not in keys and list(keys) == [None]:
+                raise FrameError(explain(f"of={self.of!r} for a single input {source}", "no key, there is only one input", "leave of= out"))
             if key not in keys:
                 raise FrameError(
                     explain(f"of={self.of!r} for inputs {list(keys)}", "a key or position of the source", "name one of its entries")

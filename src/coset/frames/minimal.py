@@ -11,6 +11,7 @@ from ..measure import Measure
 from ..tree import Tree
 from .base import Frame
 from .center import Center
+from .chain import Chain
 from .ordered import OrderedMinimal
 from .sort import Sort
 from .unordered import UnorderedMinimal
@@ -38,6 +39,7 @@ class Minimal(Frame):
       order of the points, so it wraps graph networks and transformers without hurting their permutation symmetry. It
       declares that the model treats the points as a set. Points that a symmetry of the cloud exchanges are matched,
       and outputs per point are averaged over the matchings.
+    - The product of one of them with S_n: the frame of unordered points, then a sort in the canonical pose.
     - S_n on rows: lexicographic sort. Translations: the centroid.
 
     Args:
@@ -92,6 +94,9 @@ class Minimal(Frame):
             if self.colours is None:
                 return OrderedMinimal(self.of, self.tol)
             return UnorderedMinimal(self.of, () if self.colours is UNCOLOURED else self.colours, self.tol)
+        if group.orthogonal and group.permutes:
+            colours = UNCOLOURED if self.colours is None else self.colours
+            return Chain(Minimal(self.of, colours, self.tol), Sort())
         if self.colours is not None:
             raise FrameError(explain(f"{self} on {group}", "O(d), SO(d), E(d) or SE(d) for coloured clouds", "leave colours out"))
         if group.permutes and group.dim is None and not group.translates:
@@ -101,9 +106,8 @@ class Minimal(Frame):
         raise FrameError(
             explain(
                 f"{self} on {group}",
-                "O(d), SO(d), E(d), SE(d) on points, S_n on rows, or translations",
-                "use frames.Full() for finite groups, frames.Chain(…) for products, "
-                "frames.Quadrature or frames.Haar for other compact groups",
+                "O(d), SO(d), E(d), SE(d) on points, products with S_n, S_n on rows, or translations",
+                "use frames.Full() for finite groups, frames.Chain(…) for products, frames.Haar(samples) for other compact groups",
             )
         )
 

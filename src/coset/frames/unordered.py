@@ -74,7 +74,7 @@ class UnorderedMinimal(Frame):
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """One coset, with the permutations that match points."""
-        if traced(inputs):
+        if traced(inputs) and not torch.compiler.is_compiling():
             raise FrameError(
                 explain(
                     "a frame of unordered points under torch.func transforms",
