@@ -28,7 +28,7 @@ class PointTransformer(nn.Module):
 def main() -> None:
     """Ratios to the bare model; several calls go through the model in chunks of the batch, as the bare model does."""
     bench = Bench("Forward pass of a symmetrized transformer")
-    width, layers, points, batch, repeats = (32, 2, 16, 4, 3) if bench.smoke else (256, 6, 64, 32, 9)
+    width, layers, points, batch, repeats = (32, 2, 16, 4, 3) if bench.smoke else (256, 6, 64, 32, 15)
     model = PointTransformer(width, layers).eval()
     x = torch.randn(batch, points, 3)
     cases = {
