@@ -101,3 +101,12 @@ def test_clear_words_for_what_does_not_fit(generator):
         frames.Given(torch.randn(2, 2, 2)).bind(actions.Points(O3))
     with pytest.raises(FrameError, match="2 of 2 are not in Orthogonal"):
         frames.Given(torch.randn(2, 3, 3, generator=generator)).bind(actions.Points(O3))
+
+
+def test_siblings_are_inputs_and_need_a_dict(generator):
+    with pytest.raises(coset.CosetError, match=r"names the sibling 'm'.*a Dict that holds both"):
+        actions.Points(O3, mask="m") >> actions.Vectors(O3)
+    source = actions.Dict(pos=actions.Points(O3, batch="batch"))
+    signature = source >> actions.Dict(f=actions.Vectors(O3, batch="batch"))
+    model = coset.symmetrize(lambda pos, batch: {"f": pos}, signature, frames.Minimal(of="pos"))
+    assert model(pos=torch.randn(3, 3, generator=generator), batch=torch.tensor([0, 0, 1]))["f"].shape == (3, 3)

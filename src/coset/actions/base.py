@@ -128,6 +128,15 @@ class Action(abc.ABC):
         batch = self.group.batch(g)
         return at.spread(g, x) if batch and batch[-1] != 1 else g
 
+    def as_target(self) -> Action:
+        """The action of outputs that this describes."""
+        return self
+
+    def lonely(self) -> str | None:
+        """A sibling that this action names although it stands alone."""
+        core = self.core()
+        return getattr(core, "mask", None) or getattr(core, "batch", None) if self.items().keys() == {None} else None
+
     def core(self) -> Action:
         """The action itself, out of any pullbacks."""
         return self

@@ -31,6 +31,15 @@ class Signature:
                         f"{side!r} as {name}", "an action", f"build one, for instance actions.Trivial(group), got {type(side).__name__}"
                     )
                 )
+        if isinstance(self.source.lonely(), str):
+            raise SignatureError(
+                explain(
+                    f"the single source {self.source}, which names the sibling {self.source.lonely()!r}",
+                    "a Dict that holds both",
+                    f"declare actions.Dict(pos=…) and pass {self.source.lonely()} beside it",
+                )
+            )
+        object.__setattr__(self, "target", self.target.as_target())
         if self.source.group != self.target.group:
             raise SignatureError(
                 explain(

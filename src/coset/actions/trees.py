@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -68,7 +69,14 @@ class Branches(Action):
         self.exact = all(child.exact for child in entries.values())
         self.linear = all(child.linear for child in entries.values())
         self.moves = any(child.moves for child in entries.values())
+        self.declared = tuple(entries)
         self._adopt_siblings()
+
+    def as_target(self) -> Action:
+        """Without the masks and batch indices that children name: those are inputs."""
+        target = copy.copy(self)
+        target.entries = {key: self.entries[key].as_target() for key in self.declared}
+        return target
 
     def _adopt_siblings(self) -> None:
         """Masks and batch indices named by a child are data of their own kind, whatever they were declared as."""
