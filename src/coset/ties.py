@@ -34,7 +34,7 @@ def average_ties(action: Action, y: Tensor, ties: Tensor) -> Tensor:
             explain(
                 f"equal rows and an output of {action}",
                 "at most two permuted axes",
-                "tell the rows apart by another input, or use frames.Full()",
+                "tell the rows apart by another input, or average over Symmetric(n) with frames.Full()",
             )
         )
     return _pairs(y.movedim(axes, (1, 2)), same, size, mean).movedim((1, 2), axes)

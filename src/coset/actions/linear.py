@@ -75,14 +75,13 @@ class MatrixAction(Action):
         self._check_group()
 
     def _check_group(self) -> None:
-        if self.group.dim is None:
-            raise SignatureError(
-                explain(
-                    f"{type(self).__name__} of {self.group}",
-                    "a group with matrices",
-                    "use Permute for index permutations, or Pullback a homomorphism to a matrix group",
-                )
-            )
+        if self.group.dim is not None:
+            return
+        product = hasattr(self.group, "factors") and sum(factor.dim is not None for factor in self.group.factors) > 1
+        remedy = "use Permute for index permutations, or Pullback a homomorphism to a matrix group"
+        if product:
+            remedy = "factors that share a space do not commute: use the one group that holds both, such as Dihedral or Orthogonal"
+        raise SignatureError(explain(f"{type(self).__name__} of {self.group}", "a group with matrices of one size", remedy))
 
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
         """Move the last axes by the matrix part of g."""
