@@ -74,3 +74,11 @@ def test_a_sort_without_tolerance_would_fail(generator, monkeypatch):
     monkeypatch.setattr(sort, "rank_columns", lambda keys, inputs: keys)
     model = coset.symmetrize(network(3), actions.Points(S * E3) >> actions.Vectors(S * E3))
     assert gap(model, CLOUDS["methane"][None].double(), generator) > 1e-3
+
+
+@pytest.mark.parametrize("link", [frames.Minimal(), frames.Stochastic(frames.Minimal())], ids=repr)
+def test_a_frame_of_ordered_points_before_permutations_is_refused(link):
+    with pytest.raises(FrameError, match=r"depends on the order of points.*give colours="):
+        frames.Chain(link, frames.Sort()).bind(actions.Points(E3 * S))
+    # the same link is right where nothing permutes
+    assert frames.Chain(frames.Center(), link).bind(actions.Points(E3)) is not None

@@ -300,6 +300,7 @@ class Stochastic(Frame):
         """Bind the inner frame."""
         self.frame = self.frame.bind(self.source, self.target)  # type: ignore[arg-type]
         self.static, self.exact = self.frame.static, self.frame.exact
+        self.ordered, self.sorts = self.frame.ordered, self.frame.sorts
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """One element while training."""

@@ -29,12 +29,16 @@ class Frame(nn.Module, abc.ABC):
         static: shapes do not depend on data, so the frame passes ``torch.compile(fullgraph=True)`` and export.
         stochastic: two calls differ.
         exact: the symmetrized model is equivariant to rounding; otherwise it is an approximation that says so.
+        ordered: the frame depends on the order of points.
+        sorts: the frame reads the values of rows to order them.
         references: keys of the papers, for ``coset.cite``.
     """
 
     static: bool = True
     stochastic: bool = False
     exact: bool = True
+    ordered: bool = False
+    sorts: bool = False
     references: tuple[str, ...] = ()
     source: Action | None = None
     target: Action | None = None

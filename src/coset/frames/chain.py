@@ -16,7 +16,6 @@ from ..measure import Measure
 from ..transport import canonicalize
 from ..tree import Tree, tree_map
 from .base import Frame
-from .sort import Sort
 
 
 class Chain(Frame):
@@ -96,14 +95,21 @@ class Chain(Frame):
         return frame.bind(Pullback(part, source), None if target is None else Pullback(part, target))  # type: ignore[arg-type]
 
     def _check_order(self, links: list[Frame], parts: list[Homomorphism]) -> None:
-        """Refuse a sort of rows whose values a later link moves."""
+        """Refuse links that depend on what a later link moves: a sort of moved rows, a frame of ordered points."""
         for number, link in enumerate(links):
-            if not isinstance(link, Sort):
-                continue
+            later = parts[number + 1 :]
             read = [leaf for leaf in link.source.items().values() if leaf.moves and not leaf.only_permuted]  # type: ignore[union-attr]
-            if read and any(part.source.dim is not None for part in parts[number + 1 :]):
+            if link.sorts and read and any(part.source.dim is not None for part in later):
                 raise FrameError(
                     explain(f"{self}, which sorts rows that a later link moves", "the sort after that link", "exchange the two frames")
+                )
+            if link.ordered and any(part.source.permutes for part in later):
+                raise FrameError(
+                    explain(
+                        f"{self}, whose link {link} depends on the order of points, which a later link permutes",
+                        "a frame that does not depend on it",
+                        "give colours= (or colours=frames.UNCOLOURED), or use frames.PCA()",
+                    )
                 )
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:

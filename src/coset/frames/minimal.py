@@ -75,7 +75,7 @@ class Minimal(Frame):
     def prepare(self, group: Group) -> None:
         """Choose the construction for the group."""
         self.inner = self._construction(group).bind(self.source, self.target)  # type: ignore[arg-type]
-        self.static = self.inner.static
+        self.static, self.ordered, self.sorts = self.inner.static, self.inner.ordered, self.inner.sorts
 
     def _construction(self, group: Group) -> Frame:
         if group.orthogonal and not group.permutes:

@@ -126,6 +126,8 @@ class StabilizerRules(torch.nn.Module):
 class OrderedMinimal(Frame):
     """Bound by ``Minimal`` for ordered points."""
 
+    ordered = True
+
     def __init__(self, of: object, tol: float):
         super().__init__()
         self.of, self.tol = of, tol

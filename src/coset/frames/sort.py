@@ -37,6 +37,7 @@ class Sort(Frame):
     """
 
     references = ("lin2024minimal",)
+    sorts = True
 
     def __init__(self, of: Any = None):
         super().__init__()
