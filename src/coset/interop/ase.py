@@ -68,7 +68,7 @@ class SymmetrizedCalculator(Calculator):
         >>> atoms = molecule("H2O")
         >>> atoms.calc = SymmetrizedCalculator(EMT())
         >>> round(float(atoms.get_potential_energy()), 6)
-        1.879362
+        2.619811
     """
 
     def __init__(
