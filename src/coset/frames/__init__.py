@@ -7,5 +7,20 @@ from .chain import Chain
 from .minimal import UNCOLOURED, Minimal
 from .pca import PCA
 from .sort import Sort
+from .weighted import Weighted
 
-__all__ = ["PCA", "UNCOLOURED", "Center", "Chain", "Frame", "Full", "Given", "Haar", "Minimal", "Quadrature", "Sort", "Stochastic"]
+__all__ = [
+    "PCA",
+    "UNCOLOURED",
+    "Center",
+    "Chain",
+    "Frame",
+    "Full",
+    "Given",
+    "Haar",
+    "Minimal",
+    "Quadrature",
+    "Sort",
+    "Stochastic",
+    "Weighted",
+]
