@@ -461,7 +461,7 @@ def test_the_chosen_frame_and_why(signature, kind, reason):
 def test_no_frame_is_better_than_a_wrong_one():
     U3 = groups.Unitary(3)
     for signature in (
-        actions.Vectors(U3) >> actions.Trivial(U3),
+        actions.Tensors(U3, 2) >> actions.Trivial(U3),
         actions.Image(groups.SpecialOrthogonal(2)) >> actions.Trivial(groups.SpecialOrthogonal(2)),
     ):
         with pytest.raises(FrameError, match=r"without a frame.*choose one: frames.Haar\(samples\) or frames.Quadrature\(degree\)"):
@@ -640,7 +640,7 @@ def test_unbound_frames_say_so(frame):
         (lambda: frames.Sort().bind(actions.Points(E3)), "the symmetric group on rows"),
         (lambda: frames.PCA().bind(actions.Vectors(C4)), r"O\(d\), SO\(d\), E\(d\) or SE\(d\)"),
         (lambda: frames.Minimal(colours=frames.UNCOLOURED).bind(actions.Points(groups.Orthogonal(4))), "dimension 2 or 3"),
-        (lambda: frames.Minimal().bind(actions.Vectors(groups.Unitary(2))), r"frames.Full\(\) for finite groups"),
+        (lambda: frames.Minimal().bind(actions.Vectors(groups.Dihedral(2))), r"frames.Full\(\) for finite groups"),
         (lambda: frames.Minimal().bind(actions.Trivial(O3)), "points or vectors"),
         (lambda: frames.Minimal().bind(actions.Vectors(E3)), "positions, which translations move"),
         (lambda: frames.Chain(frames.Center(), frames.PCA()).bind(actions.Points(O3)), "one frame for each of its parts"),

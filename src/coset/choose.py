@@ -7,8 +7,19 @@ from .errors import FrameError, explain
 from .frames.average import LARGEST, Full
 from .frames.base import Frame
 from .frames.center import Center
-from .frames.minimal import Minimal
+from .frames.minimal import Minimal, construction
 from .frames.sort import Sort
+from .groups.base import Group
+
+LINEAR = (
+    "the cheapest exact frame: one model call on inputs in a canonical pose; vectors are taken as ordered unless the group permutes them"
+)
+
+
+def _linear(group: Group) -> bool:
+    """Lorentz, linear, affine and unitary groups and scalings, whose minimal frames are built from vectors."""
+    facts = group.lorentzian or group.stretches or group.unitary or group.rescales
+    return facts and construction(group) is not None
 
 
 def choose(signature: Signature) -> tuple[Frame, str]:
@@ -30,6 +41,8 @@ def choose(signature: Signature) -> tuple[Frame, str]:
             Minimal(),
             "the cheapest exact frame: one model call; points are taken as ordered, give colours= if the model treats them as a set",
         )
+    if _linear(group) and any(leaf.polar for leaf in moved):
+        return Minimal(), LINEAR
     if group.permutes and group.dim is None and not group.translates and rows:
         return Sort(), "the cheapest exact frame: one model call on sorted rows"
     if group.translates and not group.orthogonal and not group.lie_dimension > (group.dim or 0) and any(leaf.affine for leaf in moved):

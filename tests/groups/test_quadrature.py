@@ -7,7 +7,19 @@ import pytest
 import torch
 
 from coset.errors import GroupError
-from coset.groups import Cyclic, Dihedral, Euclidean, Icosahedral, Orthogonal, SpecialOrthogonal, Symmetric, Unitary, rule
+from coset.groups import (
+    Cyclic,
+    Dihedral,
+    Euclidean,
+    GeneralLinear,
+    Icosahedral,
+    Orthogonal,
+    SpecialOrthogonal,
+    SpecialUnitary,
+    Symmetric,
+    Unitary,
+    rule,
+)
 from coset.groups.spheres import sphere
 from coset.tree import leaves
 
@@ -185,7 +197,7 @@ def test_rules_are_copies():
     assert float(rule(SpecialOrthogonal(3), 5).elements.abs().max()) == 1
 
 
-@pytest.mark.parametrize("group", [Euclidean(3), Unitary(2)], ids=str)
+@pytest.mark.parametrize("group", [Euclidean(3), GeneralLinear(2)], ids=str)
 def test_other_groups_are_refused(group):
     with pytest.raises(GroupError, match=r"quadrature on .* Expected: O\(d\)"):
         rule(group, 2)
@@ -195,3 +207,71 @@ def test_other_groups_are_refused(group):
 def test_wrong_degrees_are_refused(degree):
     with pytest.raises(GroupError, match=f"degree={degree!r}"):
         rule(SpecialOrthogonal(3), degree)
+
+
+# -- complex rotations ---------------------------------------------------------------------------------------------
+
+
+def products(g, t, s):
+    """Tensor products of t copies of matrices and s copies of their conjugates, (k, D, D)."""
+    power = torch.ones(len(g), 1, 1, dtype=g.dtype)
+    for factor in [g] * t + [g.conj()] * s:
+        power = torch.einsum("bij,bkl->bikjl", power, factor).reshape(len(g), power.shape[1] * g.shape[1], -1)
+    return power
+
+
+def complex_gap(nodes, group, t, s):
+    """How far the average is from the projector on invariants: it absorbs group elements, and its trace counts what they leave alone."""
+    mean = torch.einsum("b,bij->ij", nodes.weights.to(nodes.elements.dtype), products(nodes.elements, t, s))
+    moved = products(group.haar(3, generator=torch.Generator().manual_seed(t), dtype=torch.float64), t, s)
+    basis = torch.linalg.matrix_rank(group_average(group, t, s), tol=1e-8)
+    return max(float((moved @ mean - mean).abs().max()), abs(float(mean.diagonal().sum().real) - float(basis)))
+
+
+def group_average(group, t, s):
+    """The projector on invariants, as the null space of the Lie algebra (U(d) and SU(d) are connected)."""
+    unit = torch.eye(group.dim, dtype=torch.complex128)
+    casimir = torch.zeros(group.dim ** (t + s), group.dim ** (t + s), dtype=torch.complex128)
+    for x in group.algebra(dtype=torch.float64):
+        legs = [x] * t + [x.conj()] * s
+        moved = sum(functools.reduce(torch.kron, [leg if i == j else unit for j in range(t + s)]) for i, leg in enumerate(legs))
+        casimir += moved.mH @ moved
+    values, vectors = torch.linalg.eigh(casimir)
+    fixed = vectors[:, values < 1e-8]
+    return fixed @ fixed.mH
+
+
+COMPLEX = [(cls(d), degree) for cls in (Unitary, SpecialUnitary) for d, most in ((1, 3), (2, 4), (3, 3)) for degree in range(1, most + 1)]
+
+
+@pytest.mark.parametrize(("group", "degree"), COMPLEX, ids=str)
+def test_complex_rules_are_exact_to_their_degree(group, degree):
+    nodes = rule(group, degree)
+    assert nodes.degree >= degree
+    assert float(nodes.weights.sum()) == pytest.approx(1, abs=1e-12)
+    unit = torch.eye(group.dim, dtype=torch.complex128)
+    assert float((nodes.elements @ nodes.elements.mH - unit).abs().max()) < 1e-12
+    if isinstance(group, SpecialUnitary):
+        assert float((torch.linalg.det(nodes.elements) - 1).abs().max()) < 1e-12
+    for t in range(degree + 1):
+        for s in range(degree + 1 - t):
+            if t + s:
+                assert complex_gap(nodes, group, t, s) < 1e-10, (t, s)
+
+
+@pytest.mark.parametrize(
+    ("group", "degree", "fails"),
+    [(Unitary(1), 2, (3, 0)), (Unitary(2), 1, (1, 1)), (SpecialUnitary(2), 3, (2, 2)), (SpecialUnitary(3), 1, (1, 1))],
+    ids=str,
+)
+def test_the_complex_check_fails_one_degree_further(group, degree, fails):
+    assert complex_gap(rule(group, degree), group, *fails) > 1e-3
+
+
+@pytest.mark.parametrize("group", [Unitary(2), SpecialUnitary(3)], ids=str)
+def test_sub_rules_of_complex_rules_are_rules(group):
+    nodes = rule(group, 3)
+    for label in range(int(nodes.nested.max()) + 1):
+        part = nodes.nested == label
+        mean = torch.einsum("b,bij->ij", (nodes.weights * part / nodes.weights[part].sum()).to(torch.complex128), nodes.elements)
+        assert float(mean.abs().max()) < 1e-12

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ..actions.layout import Layout
@@ -12,9 +14,13 @@ from ..tree import Tree
 from .base import Frame
 from .center import Center
 from .chain import Chain
+from .lorentz import LorentzMinimal
+from .norm import NormMinimal
 from .ordered import OrderedMinimal
 from .sort import Sort
+from .unitary import UnitaryMinimal
 from .unordered import UnorderedMinimal
+from .whitened import WhitenedMinimal
 
 
 class Uncoloured:
@@ -39,7 +45,10 @@ class Minimal(Frame):
       order of the points, so it wraps graph networks and transformers without hurting their permutation symmetry. It
       declares that the model treats the points as a set. Points that a symmetry of the cloud exchanges are matched,
       and outputs per point are averaged over the matchings.
-    - The product of one of them with S_n: the frame of unordered points, then a sort in the canonical pose.
+    - Lorentz groups on four-momenta, time first: boost to the rest frame, then one of the frames above of space.
+    - GL(d), SL(d) and affine maps: whiten, then one of the frames above. U(d), SU(d) on ordered complex vectors:
+      Gram-Schmidt. Scalings: the root mean square length.
+    - The product of a group of points with S_n: the frame of unordered points, then a sort in the canonical pose.
     - S_n on rows: lexicographic sort. Translations: the centroid.
 
     Args:
@@ -78,38 +87,25 @@ class Minimal(Frame):
         self.static, self.ordered, self.sorts = self.inner.static, self.inner.ordered, self.inner.sorts
 
     def _construction(self, group: Group) -> Frame:
-        if group.orthogonal and not group.permutes:
-            if not any(leaf.polar for leaf in self.source.items().values()):  # type: ignore[union-attr]
-                raise FrameError(
-                    explain(
-                        f"{self} of inputs {self.source}",
-                        "points or vectors",
-                        "declare them as Points or Vectors, or use frames.Quadrature(degree)",
-                    )
+        """The first construction that knows the group."""
+        found = construction(group)
+        if found is None:
+            raise FrameError(
+                explain(
+                    f"{self} on {group}",
+                    "O(d), SO(d), E(d), SE(d), U(d), SU(d), Lorentz, linear or affine groups on points, their products with S_n, "
+                    "S_n on rows, scalings or translations",
+                    "use frames.Full() for finite groups, frames.Chain(…) for products, frames.Haar(samples) for other compact groups",
                 )
-            if group.translates and not any(leaf.affine for leaf in self.source.items().values()):  # type: ignore[union-attr]
-                raise FrameError(
-                    explain(f"{self} of inputs {self.source} under {group}", "positions, which translations move", "declare them as Points")
-                )
-            if self.colours is None:
-                return OrderedMinimal(self.of, self.tol)
-            return UnorderedMinimal(self.of, () if self.colours is UNCOLOURED else self.colours, self.tol)
-        if group.orthogonal and group.permutes:
-            colours = UNCOLOURED if self.colours is None else self.colours
-            return Chain(Minimal(self.of, colours, self.tol), Sort())
-        if self.colours is not None:
-            raise FrameError(explain(f"{self} on {group}", "O(d), SO(d), E(d) or SE(d) for coloured clouds", "leave colours out"))
-        if group.permutes and group.dim is None and not group.translates:
-            return Sort(self.of)
-        if group.translates and group.lie_dimension == group.dim:
-            return Center(self.of)
-        raise FrameError(
-            explain(
-                f"{self} on {group}",
-                "O(d), SO(d), E(d), SE(d) on points, products with S_n, S_n on rows, or translations",
-                "use frames.Full() for finite groups, frames.Chain(…) for products, frames.Haar(samples) for other compact groups",
             )
-        )
+        if self.colours is not None and not found.colours:
+            raise FrameError(explain(f"{self} on {group}", "O(d), SO(d), E(d) or SE(d) for coloured clouds", "leave colours out"))
+        return found.build(self, group)
+
+    @property
+    def palette(self) -> Any:
+        """The colours as a tuple of keys, empty for a set without colours; None for ordered points."""
+        return () if self.colours is UNCOLOURED else self.colours
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """One coset."""
@@ -128,3 +124,55 @@ class Minimal(Frame):
         given += [f"colours={self.colours!r}"] if self.colours is not None else []
         given += [f"tol={self.tol}"] if self.tol != 1e-4 else []
         return tuple(given + (["detach=True"] if self.detach else []))
+
+
+@dataclass(frozen=True)
+class Construction:
+    """One way to build a minimal frame: which groups it knows, whether it takes colours, and how it is built."""
+
+    knows: Callable[[Group], bool]
+    build: Callable[[Minimal, Group], Frame]
+    colours: bool = False
+
+
+def _rigid(frame: Minimal, group: Group) -> Frame:
+    """Ordered or unordered points under O(d), SO(d), E(d), SE(d)."""
+    leaves = frame.source.items().values()  # type: ignore[union-attr]
+    if not any(leaf.polar for leaf in leaves):
+        raise FrameError(
+            explain(
+                f"{frame} of inputs {frame.source}",
+                "points or vectors",
+                "declare them as Points or Vectors, or use frames.Quadrature(degree)",
+            )
+        )
+    if group.translates and not any(leaf.affine for leaf in leaves):
+        raise FrameError(
+            explain(f"{frame} of inputs {frame.source} under {group}", "positions, which translations move", "declare them as Points")
+        )
+    if frame.colours is None:
+        return OrderedMinimal(frame.of, frame.tol)
+    return UnorderedMinimal(frame.of, frame.palette, frame.tol)
+
+
+def _with_permutations(frame: Minimal, group: Group) -> Frame:
+    """A set of points: the frame of unordered points, then a sort in the canonical pose."""
+    return Chain(Minimal(frame.of, UNCOLOURED if frame.colours is None else frame.colours, frame.tol), Sort())
+
+
+CONSTRUCTIONS = (
+    Construction(lambda g: g.permutes and (g.orthogonal or g.lorentzian or g.stretches), _with_permutations, colours=True),
+    Construction(lambda g: g.orthogonal, _rigid, colours=True),
+    Construction(lambda g: g.lorentzian, lambda f, g: LorentzMinimal(f.of, f.palette, f.tol), colours=True),
+    Construction(lambda g: g.stretches, lambda f, g: WhitenedMinimal(f.of, f.palette, f.tol), colours=True),
+    Construction(lambda g: g.unitary and not g.permutes, lambda f, g: UnitaryMinimal(f.of, f.tol)),
+    Construction(lambda g: g.rescales and not g.permutes, lambda f, g: NormMinimal(f.of)),
+    Construction(lambda g: g.permutes and g.dim is None and not g.translates, lambda f, g: Sort(f.of)),
+    Construction(lambda g: g.translates and g.lie_dimension == g.dim, lambda f, g: Center(f.of)),
+)
+"""In order: the first one that knows a group builds its frame."""
+
+
+def construction(group: Group) -> Construction | None:
+    """The construction for a group, or None."""
+    return next((one for one in CONSTRUCTIONS if one.knows(group)), None)

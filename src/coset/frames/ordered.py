@@ -8,6 +8,8 @@ is exact for the signature.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -85,24 +87,29 @@ def oriented(basis: Float[Tensor, "B d d"]) -> Float[Tensor, "B d d"]:
 class StabilizerRules(torch.nn.Module):
     """Block matrices diag(1_r, R) that average over O(d - r) or SO(d - r), padded over the ranks r = 0 ... d.
 
+    With ``complex`` over U(d - r) or SU(d - r).
+
     Buffers:
-        table: (d + 1, K, d, d); weights: (d + 1, K); orders: (d + 1,) with -1 where infinite.
+        table: (d + 1, K, d, d), or (d + 1, K, d, d, 2) with real and imaginary parts; weights: (d + 1, K); orders:
+            (d + 1,) with -1 where infinite.
     """
 
     table: Tensor
     weights: Tensor
     orders: Tensor
 
-    def __init__(self, d: int, reflects: bool, degree: int):
+    def __init__(self, d: int, reflects: bool, degree: int, *, complex: bool = False):
         super().__init__()
-        kind = groups.Orthogonal if reflects else groups.SpecialOrthogonal
+        large: type[Group] = groups.Unitary if complex else groups.Orthogonal
+        small: type[Group] = groups.SpecialUnitary if complex else groups.SpecialOrthogonal
+        kind: Callable[[int], Group] = large if reflects else small
         found = []
         for rank in range(d + 1):
             m = d - rank
             trivial = m == 0 or (m == 1 and not reflects)
             found.append(None if trivial else rule(kind(m), degree))
         size = max(1 if item is None else item.weights.shape[0] for item in found)
-        table = torch.eye(d, dtype=torch.float64).repeat(d + 1, size, 1, 1)
+        table = torch.eye(d, dtype=torch.complex128 if complex else torch.float64).repeat(d + 1, size, 1, 1)
         weights = torch.zeros(d + 1, size, dtype=torch.float64)
         orders = torch.ones(d + 1, dtype=torch.long)
         for rank, item in enumerate(found):
@@ -112,15 +119,18 @@ class StabilizerRules(torch.nn.Module):
                 table[rank, :count, rank:, rank:] = item.elements
                 weights[rank] = 0.0
                 weights[rank, :count] = item.weights
-                orders[rank] = 2 if d - rank == 1 else -1
-        self.register_buffer("table", table, persistent=False)
+                orders[rank] = 2 if d - rank == 1 and not complex else -1
+        self.complex = complex  # Module.to drops imaginary parts, so buffers are real
+        self.register_buffer("table", torch.view_as_real(table) if complex else table, persistent=False)
         self.register_buffer("weights", weights, persistent=False)
         self.register_buffer("orders", orders, persistent=False)
 
     def forward(self, basis: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Elements (K, B, d, d), weights (K, B) and orders (B,) of the coset basis * stabilizer."""
-        table = self.table.to(basis)[ranks].transpose(0, 1)
-        return basis.unsqueeze(0) @ table, self.weights.to(basis)[ranks].T, self.orders.to(ranks.device)[ranks]
+        found = torch.view_as_complex(self.table) if self.complex else self.table
+        table = found.to(basis)[ranks].transpose(0, 1)
+        weights = self.weights.to(dtype=basis.dtype.to_real(), device=basis.device)
+        return basis.unsqueeze(0) @ table, weights[ranks].T, self.orders.to(ranks.device)[ranks]
 
 
 class OrderedMinimal(Frame):

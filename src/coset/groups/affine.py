@@ -255,6 +255,8 @@ class Affine(AffineGroup):
     """
 
     reflects = True
+    stretches = True
+    rescales = True
 
     def __init__(self, d: int):
         super().__init__(GeneralLinear(size("Affine", d)))

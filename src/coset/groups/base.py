@@ -36,6 +36,10 @@ class Group(abc.ABC):
         translates: it contains all translations of R^d.
         permutes: its elements permute indices (see :meth:`permutation`).
         complex: its matrices are complex.
+        unitary: it is all of U(d) or SU(d).
+        lorentzian: it keeps the metric (+, -, ..., -), time first, and contains all boosts and rotations of space.
+        stretches: its linear part contains all of SL(d).
+        rescales: it contains all positive multiples of the identity.
         lie_dimension: the number of one-parameter directions, 0 for a discrete group.
     """
 
@@ -47,6 +51,10 @@ class Group(abc.ABC):
     translates: bool = False
     permutes: bool = False
     complex: bool = False
+    unitary: bool = False
+    lorentzian: bool = False
+    stretches: bool = False
+    rescales: bool = False
     lie_dimension: int = 0
 
     # -- the axioms -------------------------------------------------------------------------------------------

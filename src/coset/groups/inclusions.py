@@ -12,7 +12,7 @@ from .base import Group
 from .cyclic import Cyclic, Dihedral, flip_steps, steps, unflipped
 from .linear import GeneralLinear, Scaling, SpecialLinear
 from .listed import Listed
-from .lorentz import Lorentz, ProperLorentz, SpecialLorentz
+from .lorentz import Lorentz, ProperLorentz, SpecialLorentz, embed_rotation
 from .maps import Homomorphism, identity_map, subgroup
 from .numeric import Dtype
 from .orthogonal import Orthogonal, Reflection, SpecialOrthogonal
@@ -58,6 +58,19 @@ def inclusion(group: Group, larger: Group) -> Homomorphism:
             "build Homomorphism(source, target, function) with your own function",
         )
     )
+
+
+def space_rotations(group: Group) -> Homomorphism:
+    """The rotations of space inside a Lorentz, linear or affine group, with reflections where the group has them.
+
+    Example:
+        >>> from coset import groups
+        >>> groups.inclusions.space_rotations(groups.Lorentz(4))
+        inclusion: Orthogonal(3) -> Lorentz(4)
+    """
+    d = int(group.dim or 1) - int(group.lorentzian)
+    rotations = Orthogonal(d) if group.reflects else SpecialOrthogonal(d)
+    return subgroup(rotations, group, embed_rotation) if group.lorentzian else inclusion(rotations, group)
 
 
 def _towards(group: Group, goal: Group) -> Iterator[Homomorphism]:

@@ -34,6 +34,8 @@ class GeneralLinear(MatrixGroup):
     """
 
     reflects = True
+    stretches = True
+    rescales = True
 
     def __init__(self, d: int):
         super().__init__(d)
@@ -64,6 +66,8 @@ class SpecialLinear(MatrixGroup):
         >>> SpecialLinear(3).lie_dimension
         8
     """
+
+    stretches = True
 
     def __init__(self, d: int):
         super().__init__(d)
@@ -97,6 +101,7 @@ class Scaling(MatrixGroup):
     """
 
     lie_dimension = 1
+    rescales = True
 
     def basis(self) -> Tensor:
         """The basis of the Lie algebra in full precision."""

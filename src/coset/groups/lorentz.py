@@ -40,6 +40,17 @@ def boost(d: int, rapidity: Tensor) -> Tensor:
     return torch.nn.functional.pad(block, (0, d - 2, 0, d - 2)) + rest
 
 
+def boost_to(velocity: Tensor) -> Tensor:
+    """The boost without rotation that takes the time axis to a unit vector u (..., d) with u[0] >= 1: (..., d, d).
+
+    Its entries are u0 and u in the first row and column, and 1 + u u^T / (1 + u0) in the space block.
+    """
+    time, space = velocity[..., :1], velocity[..., 1:]
+    unit = torch.eye(space.shape[-1], dtype=velocity.dtype, device=velocity.device)
+    block = unit + space.unsqueeze(-1) * (space / (1 + time)).unsqueeze(-2)
+    return torch.cat([velocity.unsqueeze(-2), torch.cat([space.unsqueeze(-1), block], -1)], -2)
+
+
 def flip_axes(d: int, axes: tuple[int, ...], g: Tensor) -> Tensor:
     """The diagonal matrix with the sign of the 1 x 1 matrices ``g`` (..., 1, 1) on some axes, and 1 elsewhere."""
     chosen = torch.zeros(d, dtype=g.dtype, device=g.device)
@@ -49,6 +60,8 @@ def flip_axes(d: int, axes: tuple[int, ...], g: Tensor) -> Tensor:
 
 class _LorentzGroup(MatrixGroup):
     """What the three Lorentz groups share: the metric, the algebra, and boosts between random rotations."""
+
+    lorentzian = True
 
     def __init__(self, d: int):
         super().__init__(d)

@@ -49,6 +49,10 @@ class Product(Group):
         self.translates = any(f.translates for f in self.factors)
         self.permutes = any(f.permutes for f in self.factors)
         self.complex = any(f.complex for f in self.factors)
+        self.unitary = any(f.unitary for f in self.factors)
+        self.lorentzian = any(f.lorentzian for f in self.factors)
+        self.stretches = any(f.stretches for f in self.factors)
+        self.rescales = any(f.rescales for f in self.factors)
         self.lie_dimension = sum(f.lie_dimension for f in self.factors)
         dims = [f.dim for f in self.factors if f.dim is not None]
         self.dim = dims[0] if len(dims) == 1 else None

@@ -18,6 +18,8 @@ from .orthogonal import Orthogonal, SpecialOrthogonal
 from .products import Product, rows
 from .quaternions import polyhedral
 from .spheres import sphere
+from .unitary import SpecialUnitary, Unitary
+from .unitary_rules import unitary
 
 EVERY = 10**6
 """The degree of a rule that lists the whole group."""
@@ -27,7 +29,7 @@ class Rule(NamedTuple):
     """A finite measure that integrates polynomials in the matrix entries as the Haar measure does.
 
     Attributes:
-        elements: a tree with leading axis k, in float64.
+        elements: a tree with leading axis k, in float64 or complex128.
         weights: (k,) positive, of sum 1.
         degree: polynomials up to this degree are averaged exactly; 10**6 for a whole finite group.
         nested: (k,) integers 0, 1, ...: the elements with one label, with their weights rescaled to sum 1, are a rule of
@@ -46,11 +48,12 @@ def rule(group: Group, degree: int) -> Rule:
     Finite groups, and products of them, are listed. On SO(2) and O(2) regular polygons; on SO(3) the half turns (degree 1,
     4 elements) and the rotations of the tetrahedron (2; 12), the octahedron (3; 24) and the icosahedron (5; 60), with
     inversion on O(3); signed cyclic shifts (degree 3) in any dimension; pairs of quaternions on SO(4) (5, 7, 11); beyond,
-    a rule on the sphere (Lebedev or Gauss) times a rule on the rotations that fix a point of it.
+    a rule on the sphere (Lebedev or Gauss) times a rule on the rotations that fix a point of it; on U(d) and SU(d) the same
+    with the sphere of complex unit vectors.
 
     Args:
-        group: Orthogonal, SpecialOrthogonal, a finite group, or a product of these.
-        degree: the wanted degree in the matrix entries, at least 0.
+        group: Orthogonal, SpecialOrthogonal, Unitary, SpecialUnitary, a finite group, or a product of these.
+        degree: the wanted degree in the matrix entries (and their conjugates), at least 0.
 
     Raises:
         GroupError: when the degree is not an integer of at least 0, or no rule is known for the group.
@@ -70,10 +73,15 @@ def rule(group: Group, degree: int) -> Rule:
         found = special(group.dim, degree)
     elif isinstance(group, Orthogonal):
         found = full(group.dim, degree)
+    elif isinstance(group, (Unitary, SpecialUnitary)):
+        elements, weights, nested = unitary(group.dim, degree, isinstance(group, SpecialUnitary))
+        found = Rule(elements, weights, EVERY if group.lie_dimension == 0 else degree, nested)
     else:
         raise GroupError(
             explain(
-                f"a quadrature on {group}", "O(d), SO(d), a finite group, or a product of these", "average over samples: haar() or sample()"
+                f"a quadrature on {group}",
+                "O(d), SO(d), U(d), SU(d), a finite group, or a product of these",
+                "average over samples: haar() or sample()",
             )
         )
     return Rule(found.elements.clone(), found.weights.clone(), found.degree, found.nested.clone())

@@ -30,6 +30,7 @@ class Unitary(CompactMatrixGroup):
     """
 
     complex = True
+    unitary = True
     reflects = True
 
     def __init__(self, d: int):
@@ -67,6 +68,7 @@ class SpecialUnitary(CompactMatrixGroup):
     """
 
     complex = True
+    unitary = True
 
     def __init__(self, d: int):
         super().__init__(d)
