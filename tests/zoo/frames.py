@@ -610,6 +610,32 @@ def moved_points(group: groups.Group) -> dict[str | None, Out]:
     return {None: Out(actions.Points(group, points=True), True, (int(group.dim),))}  # type: ignore[arg-type]
 
 
+def weighted_cases() -> list[FrameCase]:
+    """Weighted frames of dense, padded and ragged points, with and without strengths, static and not."""
+    found = [
+        case(frames.Weighted(), actions.Points(group), vectors(group), clouds(d), symmetric_clouds(group))
+        for d in (2, 3)
+        for group in linear_groups(d)
+    ]
+    for group in (SO3, E2):
+        d = int(group.dim)  # type: ignore[arg-type]
+        found.append(case(frames.Weighted(cut=0.3, static=True), actions.Points(group), vectors(group), clouds(d), symmetric_clouds(group)))
+    moving = actions.Dict(pos=actions.Points(SE3), v=actions.Vectors(SE3))
+    make, symmetric = as_dict(
+        SE3, lambda pos, generator: {"v": normal(6, 3)(pos, generator)}, 3, other=lambda pos: {"v": pos - pos.mean(1, keepdim=True)}
+    )
+    # velocities that are rounding noise of the positions are no vectors of length zero, so those that follow a point are left out
+    kept = without(symmetric, *(f"{name}, following" for name in (*COLLAPSED, "nearly collinear")))
+    found.append(case(frames.Weighted(), moving, everything(SE3), make, kept, "velocities"))
+    heavy = actions.Dict(pos=actions.Points(O3), m=actions.Trivial(O3))
+    make, symmetric = as_dict(O3, lambda pos, generator: {"m": 1 + torch.rand(pos.shape[:2], generator=generator, dtype=pos.dtype)}, 3)
+    found.append(case(frames.Weighted(of="pos", strengths="m"), heavy, everything(O3), make, symmetric, "masses", unordered=True))
+    found.append(case(frames.Weighted(of="pos"), PADDED[E3], everything(E3), padded(3), padded_shapes(E3), "padded"))
+    out = {"forces": Out(actions.Vectors(SE3, points=True), True, (3,)), "energy": Out(actions.Trivial(SE3), False, (1,))}
+    found.append(case(frames.Weighted(of="pos"), RAGGED[SE3], out, ragged(3), ragged_shapes(SE3), "ragged", skips=RAGGED_LAWS))
+    return found
+
+
 FRAMES: dict[type[Frame], list[FrameCase]] = {
     frames.Center: [
         case(frames.Center(), actions.Points(T2), moved_points(T2), clouds(2), symmetric_clouds(T2)),
@@ -753,6 +779,7 @@ FRAMES: dict[type[Frame], list[FrameCase]] = {
             symmetric_images(4),
         ),
     ],
+    frames.Weighted: weighted_cases(),
 }
 
 CASES = [one for cases in FRAMES.values() for one in cases]

@@ -23,7 +23,7 @@ from .pruning import compact, length, pick_rows, smooth_cut, smooth_step
 NOISE = 1e-12
 """The tolerance below which lengths are noise, relative to the radius; rounding of the inputs comes on top."""
 
-THIN = 0.1
+THIN = 0.2
 """Mean square along an axis, as a share of the whole, below which a cloud counts as flat and its skewness fades."""
 
 
@@ -161,7 +161,7 @@ class Weighted(Frame):
             raise InputError(
                 explain(f"strengths {self.strengths!r} of shape {tuple(x.shape)}", f"one number per point, {tuple(ones.shape)}", "check it")
             )
-        values = torch.where(ones > 0, values.detach().to(ones.dtype), 1.0)
+        values = torch.where(ones > 0, values.to(ones.dtype), 1.0)
         if not traced(x) and not bool((values > 0).all()):
             raise InputError(
                 explain(
@@ -183,7 +183,7 @@ class Weighted(Frame):
             share = weights.unsqueeze(-1) * self._orientations(basis, moments)
             return basis, share, torch.zeros_like(collapsed)
         total = sizes.square().sum(1, keepdim=True).sqrt().clamp_min(torch.finfo(rows.dtype).tiny)
-        floor = 4 * (cloud.cut / unit * rows.shape[1] ** 0.5).unsqueeze(1) / total
+        floor = 4 * (cloud.cut / unit * (strength > 0).sum(1).sqrt()).unsqueeze(1) / total
         return self._pairs(rows, strength, first, weights, moments, total, floor)
 
     def _pairs(
