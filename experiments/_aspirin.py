@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +86,16 @@ def rotations(count: int, generator: torch.Generator, dtype: torch.dtype) -> Ten
     return (q * torch.linalg.det(q)[:, None, None]).to(dtype)
 
 
+def loss_of(net: PairNet, batch: Frames, turn: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared errors of forces, and of energies per atom, on turned configurations."""
+    positions = ((batch.positions - batch.positions.mean(1, keepdim=True)).float() @ turn).requires_grad_()
+    energy = net(positions, batch.numbers.expand(len(turn), -1))
+    (slope,) = torch.autograd.grad(energy.sum(), positions, create_graph=True)
+    return (slope + batch.forces.float() @ turn).square().mean(), (energy - batch.energies).square().mean() / positions.shape[1]
+
+
 def train(frames: Frames, steps: int, seed: int, path: Path | None = None, width: int = 48) -> PairNet:
-    """Fit energies and forces with random rotations; resumes from a checkpoint of the same length."""
+    """Fit energies and forces with random rotations; a finished training is read from its checkpoint."""
     torch.manual_seed(seed)
     net = PairNet(frames.numbers, width)
     if path is not None and path.exists():
@@ -103,23 +110,15 @@ def train(frames: Frames, steps: int, seed: int, path: Path | None = None, width
     begin = time.time()
     for step in range(steps):
         batch = frames.some(torch.randint(len(frames.energies), (16,), generator=generator))
-        turn = rotations(16, generator, torch.float32)
-        positions = ((batch.positions - batch.positions.mean(1, keepdim=True)).float() @ turn).requires_grad_()
-        energy = net(positions, frames.numbers.expand(16, -1))
-        (slope,) = torch.autograd.grad(energy.sum(), positions, create_graph=True)
-        of_forces = (slope + batch.forces.float() @ turn).square().mean()
-        of_energies = (energy - batch.energies).square().mean() / positions.shape[1]
-        loss = of_forces + 4.0 * of_energies
+        of_forces, of_energies = loss_of(net, batch, rotations(16, generator, torch.float32))
         optimizer.zero_grad()
-        loss.backward()
+        (of_forces + 4.0 * of_energies).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 2.0)
         optimizer.step()
         schedule.step()
         average.update_parameters(net)
         if step % max(1, steps // 10) == 0:
             print(f"  step {step}: force error {of_forces.sqrt().item() * 1000:.0f} meV/A, {time.time() - begin:.0f} s", flush=True)
-        if not math.isfinite(loss.item()):
-            raise RuntimeError(f"the loss is {loss.item()} at step {step}")
     found = average.module.eval()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +12,10 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "benchmarks"))
+
+from _bench import commit, machine  # noqa: E402
+
 HEAD = (
     "# Experiments\n\nEvery section carries the command that made it, the commit, the seed, the machine and the time. "
     "A bound is *met*, *missed* or *not run*; columns hold measured numbers only.\n"
@@ -85,22 +87,3 @@ def data(*names: str) -> Path | None:
         print(f"not run: {'/'.join(names)} not found; set COSET_DATA to the folder that holds it")
         return None
     return path
-
-
-def machine() -> str:
-    """The processor's name and the number of cores."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        found = re.search(r"model name\s*:\s*(.+)", info.read_text())
-        name = found[1].strip() if found else name
-    return f"{name}, {os.cpu_count()} cores"
-
-
-def commit() -> str:
-    """The short hash of the checkout, with + when the library differs from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True).stdout.strip()
-
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "--", "../src") else "")

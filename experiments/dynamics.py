@@ -193,8 +193,8 @@ def report(
     experiment.table(
         ["frame", "drift (meV/atom/ps)", "scatter (meV/atom)", "largest jump (meV/atom)", "failure", "angular momentum at the end"],
         lines,
-        f"Constant-energy dynamics, {size.duration * FEMTOSECONDS / 1000:g} ps at {FEMTOSECONDS} fs, {KELVIN:g} K at the start; the initial "
-        "angular momentum is zero (units of ASE). Failure: a bond at twice its length, or 1 eV/atom of drift.",
+        f"Constant-energy dynamics, {size.duration * FEMTOSECONDS / 1000:g} ps at {FEMTOSECONDS} fs, {KELVIN:g} K at the start; "
+        "the initial angular momentum is zero (units of ASE). Failure: a bond at twice its length, or 1 eV/atom of drift.",
     )
 
 
