@@ -7,9 +7,12 @@ from .errors import FrameError, explain
 from .frames.average import LARGEST, Full
 from .frames.base import Frame
 from .frames.center import Center
+from .frames.chain import Chain
 from .frames.minimal import Minimal, construction
+from .frames.relabel import order_nodes
 from .frames.sort import Sort
 from .groups.base import Group
+from .groups.products import Product
 
 LINEAR = (
     "the cheapest exact frame: one model call on inputs in a canonical pose; vectors are taken as ordered unless the group permutes them"
@@ -33,7 +36,6 @@ def choose(signature: Signature) -> tuple[Frame, str]:
     """
     group = signature.group
     moved = [leaf for leaf in signature.source.items().values() if leaf.moves]
-    rows = any(leaf.permuted == 1 for leaf in moved) and not any(leaf.permuted > 1 for leaf in moved)
     if group.orthogonal and group.permutes and any(leaf.polar and leaf.permuted for leaf in moved):
         return Minimal(), "the cheapest exact frame: one model call on points in a canonical pose and order"
     if group.orthogonal and not group.permutes and any(leaf.polar for leaf in moved):
@@ -43,10 +45,19 @@ def choose(signature: Signature) -> tuple[Frame, str]:
         )
     if _linear(group) and any(leaf.polar for leaf in moved):
         return Minimal(), LINEAR
-    if group.permutes and group.dim is None and not group.translates and rows:
-        return Sort(), "the cheapest exact frame: one model call on sorted rows"
+    if group.permutes and group.dim is None and not group.translates and max((leaf.permuted for leaf in moved), default=9) <= 2:
+        frame = order_nodes(signature.source)
+        return (
+            frame,
+            f"the cheapest exact frame: one model call on {'sorted rows' if isinstance(frame, Sort) else 'graphs in canonical order'}",
+        )
     if group.translates and not group.orthogonal and not group.lie_dimension > (group.dim or 0) and any(leaf.affine for leaf in moved):
         return Center(), "the cheapest exact frame: one model call on centred points"
+    if group.permutes and isinstance(group, Product):
+        others = [factor for factor in group.factors if not factor.permutes]
+        if all(factor.finite and factor.order <= LARGEST for factor in others):
+            frame = Chain(*(Full() for _ in others), order_nodes(signature.source))
+            return frame, f"the exact average over {' x '.join(map(repr, others))}, then points in canonical order"
     if group.finite and group.order <= LARGEST:
         return Full(), f"the exact average over all {group.order} elements; no cheaper exact frame is known for these inputs"
     raise FrameError(

@@ -77,6 +77,16 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {2405.18378},
   archiveprefix = {arXiv}
 }""",
+    "mckay2014practical": """@article{mckay2014practical,
+  title = {Practical Graph Isomorphism, {II}},
+  author = {McKay, Brendan D. and Piperno, Adolfo},
+  journal = {Journal of Symbolic Computation},
+  volume = {60},
+  pages = {94--112},
+  year = {2014},
+  eprint = {1301.1493},
+  archiveprefix = {arXiv}
+}""",
     "mclaren1963optimal": """@article{mclaren1963optimal,
   title = {Optimal Numerical Integration on a Sphere},
   author = {McLaren, A. D.},

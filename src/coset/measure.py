@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Int, Shaped
@@ -31,6 +32,7 @@ class Measure:
             ``permutations[i, b, j]``; None where points keep their order.
         ties: (cosets * B, n) class numbers of equal rows of the canonical inputs; the stabilizer contains all
             permutations within a class.
+        orbits: the automorphisms of canonical graphs (``coset.orbits.Orbits``), of which one element is listed.
         tol: relative deviation up to which the canonical inputs of one coset count as equal.
         noise: (B,) lengths below it are rounding noise of canonical inputs; None when the frame does not know.
         nested: (K,) labels of sub-rules of lower degree, for the residual of a quadrature.
@@ -43,6 +45,7 @@ class Measure:
     cosets: int
     permutations: Int[Tensor, "K ..."] | None = None
     ties: Int[Tensor, "pairs n"] | None = None
+    orbits: Any = None
     tol: float = 1e-4
     noise: Shaped[Tensor, " B"] | None = None
     nested: Int[Tensor, " K"] | None = field(default=None, compare=False)

@@ -38,6 +38,10 @@ def canonicalize(measure: Measure, source: Action, inputs: Tree, at: Layout, row
     new_at = at.take(samples)[0]
 
     def pull(action: Action, x: Any, name: str) -> Any:
+        moved = form(action, x)
+        return moved if measure.orbits is None or not isinstance(x, Tensor) else measure.orbits.take(rows).settle(action, moved, new_at)
+
+    def form(action: Action, x: Any) -> Any:
         if not isinstance(x, Tensor) or not _pulled(action, x, measure, at):
             return action.take(x, samples, at)
         if action.stacks() and not _matched(measure, action, x, at) and (measure.size > 1 or _whole(measure, rows)):
@@ -164,7 +168,7 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
     def push(action: Action, y: Any, name: str) -> Any:
         if not isinstance(y, Tensor) or not action.averaged:
             return _first_call(y, measure, at, new_at)
-        if y.dim() == 0 or y.shape[0] not in (new_at.samples, new_at.rows):
+        if y.dim() == 0 or (y.shape[0] not in (new_at.samples, new_at.rows) and not _on_edges(measure, action, y, new_at)):
             raise InputError(
                 explain(
                     f"{name} is {describe(y)} for {new_at.samples} samples" + (f" with {new_at.rows} rows" if new_at.rows else ""),
@@ -172,7 +176,7 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
                     "return one entry per sample, or declare it Ignore",
                 )
             )
-        y = _settled(y, measure, action, rows)
+        y = _settled(y, measure, action, rows, new_at)
         if not spread and action.moves and action.stacks() and _whole(measure, rows) and measure.weights.shape[0] > 1:
             stacked = _place(y, rows, at, new_at, measure)
             if not _matched(measure, action, stacked[0], at):
@@ -199,8 +203,15 @@ def _first_call(y: Any, measure: Measure, at: Layout, new_at: Layout) -> Any:
     return y[: at.rows] if y.shape[0] == new_at.rows else y
 
 
-def _settled(y: Tensor, measure: Measure, action: Action, rows: Tensor) -> Tensor:
-    """Outputs averaged over permutations of equal rows."""
+def _on_edges(measure: Measure, action: Action, y: Tensor, at: Layout) -> bool:
+    """Whether outputs have one entry for every edge of ragged graphs, which only a frame of graphs can carry."""
+    return measure.orbits is not None and measure.orbits.per_edge(action, y, at)
+
+
+def _settled(y: Tensor, measure: Measure, action: Action, rows: Tensor, at: Layout) -> Tensor:
+    """Outputs averaged over permutations of equal rows, or over the automorphisms of graphs."""
+    if measure.orbits is not None:
+        return measure.orbits.take(rows).restore(action, y, at)
     return y if measure.ties is None else average_ties(action, y, measure.ties.index_select(0, rows))
 
 

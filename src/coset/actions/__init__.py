@@ -9,6 +9,7 @@ from .irreps import Irreps
 from .keypoints import Keypoints
 from .layout import Layout
 from .linear import Cell, Points, Pseudovectors, Tensors, Vectors
+from .nodes import Nodes
 from .representations import Matrix, Regular
 from .signature import Signature
 from .still import Ignore, Trivial
@@ -31,6 +32,7 @@ __all__ = [
     "Layout",
     "Mask",
     "Matrix",
+    "Nodes",
     "Padding",
     "Permute",
     "PointMask",

@@ -112,6 +112,23 @@ class Permute(Action):
         return tuple(map(repr, self.axes))
 
 
+def ragged_rows(permutation: Tensor, at: Layout) -> Tensor:
+    """(N,) the row that every row of a ragged batch goes to.
+
+    Args:
+        permutation: (B, n) or (n,), one for every sample or one for all; a sample with m rows uses its first m entries.
+        at: a ragged layout.
+    """
+    batch = at.batch
+    counts = torch.bincount(batch, minlength=at.samples)  # type: ignore[arg-type]
+    order = torch.argsort(batch, stable=True)  # type: ignore[arg-type]
+    starts = counts.cumsum(0) - counts
+    slot = torch.empty_like(order)
+    slot[order] = torch.arange(order.shape[0], device=order.device) - starts[batch[order]]  # type: ignore[index]
+    permutation = permutation.expand(at.samples, -1) if permutation.dim() == 1 else permutation.flatten(0, -2)
+    return order[starts[batch] + permutation[batch, slot]]  # type: ignore[index]
+
+
 class Edges(Action):
     """Edge lists (2, E) of node numbers: rotations leave them, permutations relabel them, repetition offsets them.
 
@@ -141,6 +158,8 @@ class Edges(Action):
         permutation = self.group.permutation(g) if self.group.permutes else None
         if permutation is None:
             return x
+        if at is not None and at.batch is not None:
+            return ragged_rows(permutation, at)[x]
         if permutation.dim() > 1:
             if permutation.shape[:-1].numel() != 1:
                 raise InputError(

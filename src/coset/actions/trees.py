@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import GroupError, InputError, SignatureError, describe, explain
 from ..groups.base import Group
 from ..groups.maps import Homomorphism
+from ..groups.ragged import RaggedSymmetric
 from ..tree import Tree, children, first, is_container, leaves, rebuild, tree_map
 from .base import Action
 from .indices import BatchIndex, Edges, PointMask
 from .layout import Layout
+from .nodes import Nodes
 from .still import Trivial
 
 Visit = Callable[[Action, Any, str], Any]
@@ -194,6 +197,9 @@ class Branches(Action):
     def resolve(self, x: Tree) -> Group:
         """The group with free sizes fixed by the first entry that knows."""
         group = self.group
+        at = self.layout(x) if group.permutes and any(isinstance(child, Nodes) for child in self.entries.values()) else None
+        if at is not None and at.batch is not None:
+            return RaggedSymmetric(tuple(torch.bincount(at.batch, minlength=at.samples).tolist()))
         for key, value in self._open(x, "input").items():
             fixed = self.entries[key].resolve(value) if value is not None else group
             if fixed != group:
@@ -205,9 +211,9 @@ def _merge(known: list[Layout], sizes: tuple[tuple[str, Any], ...]) -> Layout:
     merged = Layout(samples=0)
     for layout in known:
         merged = layout.merge(merged) if merged.samples == 0 else merged.merge(layout)
-    ragged = next((layout for layout in known if layout.batch is not None), None)
+    ragged = max((layout for layout in known if layout.batch is not None), key=lambda layout: layout.samples, default=None)
     if ragged is not None:
-        merged = replace(merged, samples=ragged.samples, points=None)
+        merged = replace(merged, samples=ragged.samples, batch=ragged.batch, points=None)
     if sizes:
         merged = replace(merged, sizes=sizes)
     return merged

@@ -72,7 +72,7 @@ def measure_gap(group: Group, there: Any, here: Any, h: Tree) -> Tensor:
     if not hasattr(there, "elements") or not hasattr(there, "weights"):
         raise FrameError(explain(f"a frame that returns {describe(there)}", "a Measure", "return coset.measure.Measure from forward"))
     pushed = _normal(group, here, _push(group, h, here.elements))
-    elements = _normal(group, there, there.elements)
+    elements = _modulo_orbits(group, there, _normal(group, there, there.elements), pushed)
     infinite = (there.order < 0) | (here.order < 0)
     nearest = _set_gap(group, elements, there.weights, pushed, here.weights)
     means = _mean_gap(group, elements, there.weights, pushed, here.weights)
@@ -97,6 +97,15 @@ def _normal(group: Group, measure: Any, elements: Tree) -> Tree:
     within = torch.argsort(classes * n + permutation, dim=-1)
     include = next(part for part in group.parts() if part.source.permutes)
     return group.compose(elements, include(within))
+
+
+def _modulo_orbits(group: Group, measure: Any, elements: Tree, pushed: Tree) -> Tree:
+    """Elements up to automorphisms of canonical graphs (``measure.orbits``), of which the measure lists one."""
+    orbits = getattr(measure, "orbits", None)
+    if orbits is None or measure.weights.shape[0] != 1:
+        return elements
+    keep = orbits.fixes(group.permutation(group.compose(group.inverse(pushed), elements)))
+    return tree_map(lambda new, old: torch.where(keep.reshape(*keep.shape, *(1,) * (old.dim() - 2)), new, old), pushed, elements)
 
 
 def _set_gap(group: Group, elements: Tree, weights_there: Tensor, pushed: Tree, weights: Tensor) -> Tensor:

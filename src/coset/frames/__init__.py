@@ -6,6 +6,7 @@ from .center import Center
 from .chain import Chain
 from .minimal import UNCOLOURED, Minimal
 from .pca import PCA
+from .relabel import Relabel
 from .sort import Sort
 from .weighted import Weighted
 
@@ -20,6 +21,7 @@ __all__ = [
     "Haar",
     "Minimal",
     "Quadrature",
+    "Relabel",
     "Sort",
     "Stochastic",
     "Weighted",

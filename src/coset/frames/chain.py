@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from dataclasses import replace
 
 import torch
@@ -71,7 +73,19 @@ class Chain(Frame):
         self._gather_facts()
 
     def _bind_each(self, parts: tuple[Homomorphism, ...]) -> tuple[list[Frame], list[int]]:
-        """Bind the frames to the parts in order; in a product, whose factors commute, each to the first one it fits."""
+        """Bind the frames to the parts in order; in a product, whose factors commute, each to a factor that it fits."""
+        try:
+            return self._bind_greedily(parts)
+        except CosetError:
+            for order in itertools.permutations(range(len(parts))) if hasattr(self.group, "factors") else ():
+                with contextlib.suppress(CosetError):
+                    bound = [self._along(frame, parts[number]) for frame, number in zip(self.frames, order, strict=True)]  # type: ignore[arg-type]
+                    self._check_order(bound, [parts[number] for number in order])
+                    return bound, list(order)
+            raise
+
+    def _bind_greedily(self, parts: tuple[Homomorphism, ...]) -> tuple[list[Frame], list[int]]:
+        """Bind each frame to the first part that it fits."""
         free, order = list(range(len(parts))), []
         bound: list[Frame] = []
         for frame in self.frames:
@@ -175,6 +189,8 @@ def join(outer: Measure, inner: Measure) -> Measure:
     parts = inner.order.reshape(c1, samples)
     order = torch.where((outer.order < 0) | (parts < 0).any(0), -1, outer.order // c1 * parts.sum(0))
     permutations = _join_permutations(outer, inner, first, c1, c2, s1, s2)
+    if outer.orbits is not None:
+        raise FrameError(explain("a frame of graphs before another link", "it as the last link", "write frames.Chain(…, frames.Relabel())"))
     ties = inner.ties if outer.ties is None else outer.ties.repeat(c2, 1)
     return Measure(
         outer.group,
@@ -184,6 +200,7 @@ def join(outer: Measure, inner: Measure) -> Measure:
         c1 * c2,
         permutations,
         ties,
+        inner.orbits,
         max(outer.tol, inner.tol),
         nested=_join_labels(outer, inner, s1, s2),
     )

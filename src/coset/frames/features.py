@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..actions.base import Action
-from ..actions.indices import Edges
+from ..actions.indices import Edges, Permute
 from ..actions.layout import Layout
 from ..actions.still import Trivial
 from ..actions.trees import flatten
@@ -103,7 +103,9 @@ def gather_features(frame: Frame, inputs: Tree, at: Layout, cloud: Cloud, colour
     weights: list[Tensor] = []
     pairs: list[Pairs] = []
     for key, _, core, x in found:
-        if isinstance(core, Trivial) or key in colours:
+        if isinstance(core, Permute) and key not in colours:
+            _sort_permuted(frame, core, x.detach(), tints, pairs)
+        elif isinstance(core, Trivial) or key in colours:
             if lists and _on_edges(core, x, lists[0], at):
                 weights.append(x.detach().reshape(x.shape[0], -1).to(torch.float64))
             elif core.per_point is not False or key in colours:
@@ -165,6 +167,19 @@ def _sort_still(key: Any, x: Tensor, at: Layout, declared: bool, tints: list[Ten
         pairs.append(_dense_pairs(x.reshape(*x.shape[:3], -1).to(torch.float64)))
         return
     tints.append(x.reshape(*x.shape[:2], -1).to(torch.float64))
+
+
+def _sort_permuted(frame: Frame, core: Permute, x: Tensor, tints: list[Tensor], pairs: list[Pairs]) -> None:
+    """Node features and adjacency matrices that another factor of the group permutes."""
+    axes = len(core.axes)
+    if axes > 2:
+        raise FrameError(explain(f"{frame} beside {core}", "features of points and of pairs", "use frames.Haar(samples)"))
+    values = x.movedim(core.axes, tuple(range(1, axes + 1))).to(torch.float64)
+    values = values.reshape(*values.shape[: axes + 1], -1)
+    if axes == 1:
+        tints.append(values)
+    else:
+        pairs.append(_dense_pairs(values))
 
 
 def _valid(rows: Tensor, at: Layout) -> Tensor:

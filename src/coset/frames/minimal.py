@@ -17,7 +17,7 @@ from .chain import Chain
 from .lorentz import LorentzMinimal
 from .norm import NormMinimal
 from .ordered import OrderedMinimal
-from .sort import Sort
+from .relabel import order_nodes
 from .unitary import UnitaryMinimal
 from .unordered import UnorderedMinimal
 from .whitened import WhitenedMinimal
@@ -49,7 +49,8 @@ class Minimal(Frame):
     - GL(d), SL(d) and affine maps: whiten, then one of the frames above. U(d), SU(d) on ordered complex vectors:
       Gram-Schmidt. Scalings: the root mean square length.
     - The product of a group of points with S_n: the frame of unordered points, then a sort in the canonical pose.
-    - S_n on rows: lexicographic sort. Translations: the centroid.
+    - S_n on rows: lexicographic sort. S_n on graphs: canonical labels (:class:`~coset.frames.Relabel`). Translations: the
+      centroid.
 
     Args:
         of: key (or keys) of what the frame is computed from; everything the group moves when left out. Other moved
@@ -156,8 +157,8 @@ def _rigid(frame: Minimal, group: Group) -> Frame:
 
 
 def _with_permutations(frame: Minimal, group: Group) -> Frame:
-    """A set of points: the frame of unordered points, then a sort in the canonical pose."""
-    return Chain(Minimal(frame.of, UNCOLOURED if frame.colours is None else frame.colours, frame.tol), Sort())
+    """A set of points: the frame of unordered points, then a sort (or a canonical label) in the canonical pose."""
+    return Chain(Minimal(frame.of, UNCOLOURED if frame.colours is None else frame.colours, frame.tol), order_nodes(frame.source))  # type: ignore[arg-type]
 
 
 CONSTRUCTIONS = (
@@ -167,7 +168,7 @@ CONSTRUCTIONS = (
     Construction(lambda g: g.stretches, lambda f, g: WhitenedMinimal(f.of, f.palette, f.tol), colours=True),
     Construction(lambda g: g.unitary and not g.permutes, lambda f, g: UnitaryMinimal(f.of, f.tol)),
     Construction(lambda g: g.rescales and not g.permutes, lambda f, g: NormMinimal(f.of)),
-    Construction(lambda g: g.permutes and g.dim is None and not g.translates, lambda f, g: Sort(f.of)),
+    Construction(lambda g: g.permutes and g.dim is None and not g.translates, lambda f, g: order_nodes(f.source, f.of)),  # type: ignore[arg-type]
     Construction(lambda g: g.translates and g.lie_dimension == g.dim, lambda f, g: Center(f.of)),
 )
 """In order: the first one that knows a group builds its frame."""

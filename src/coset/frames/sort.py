@@ -55,7 +55,7 @@ class Sort(Frame):
                 explain(
                     f"{self} of inputs {self.source}",
                     "an input with one permuted axis",
-                    "adjacency matrices alone need frames.Full() or frames.Haar(samples)",
+                    "use frames.Relabel() for adjacency matrices alone",
                 )
             )
         self._pairs = [key for key, leaf in moved.items() if leaf.permuted > 1]
@@ -74,7 +74,7 @@ class Sort(Frame):
                 explain(
                     f"equal rows in samples {(counts > 1).any(1).nonzero().flatten()[:5].tolist()} beside pairwise inputs {self._pairs}",
                     "rows that tell points apart",
-                    "add node features, or use frames.Haar(samples)",
+                    "use frames.Relabel(), or add node features",
                 )
             )
         total = torch.lgamma(counts.double() + 1).sum(1).exp().round()
