@@ -91,7 +91,22 @@ def sign_of(k: Tensor) -> Tensor:
 TURN = groups.to_rotations(groups.Cyclic(5))
 LINEAR_PART = groups.linear_part(E3)
 NO_COMPILE = {"skips": {"compile": "ragged bookkeeping depends on data", "vmap": "a ragged batch has no batch axis"}}
+
+
+def ragged_graph(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Three graphs of different sizes whose rows are mixed."""
+    batch = torch.tensor([0, 1, 0, 2, 1, 0])
+    edges = torch.tensor([[0, 2, 5, 1, 4, 3], [2, 5, 2, 4, 1, 3]])
+    return {
+        "x": torch.randn(6, 2, generator=generator, dtype=dtype),
+        "edge_index": edges,
+        "edge_attr": torch.randn(6, 1, generator=generator, dtype=dtype),
+        "batch": batch,
+    }
+
+
 NO_VMAP = {"skips": {"vmap": "siblings share one batch axis only outside vmap"}}
+ROWS = {"skips": dict.fromkeys(("take", "vmap"), "all rows are one graph, of which there is no batch without a batch index")}
 EDGE = {
     "skips": dict.fromkeys(
         ("compose", "inverse", "loop", "broadcast", "take", "vmap", "compile", "linear"),
@@ -168,6 +183,11 @@ LINEAR: dict[type, list[ActionCase]] = {
         case(actions.Matrix(groups.SpecialOrthogonal(2), doubled_angle), noise(5, 2)),
         case(actions.Matrix(groups.Cyclic(2), sign_of), noise(1)),
     ],
+    actions.Nodes: [
+        case(actions.Nodes(S), noise(3), **ROWS),
+        case(actions.Nodes(S), integers(4), "labels", **ROWS),
+        case(actions.Nodes(groups.Symmetric(BATCH)), noise(2, 2), **ROWS),
+    ],
     actions.Edges: [
         ActionCase(
             actions.Edges(groups.Orthogonal(3)),
@@ -206,6 +226,16 @@ LINEAR: dict[type, list[ActionCase]] = {
     actions.Dict: [
         case(RAGGED, molecules(ragged=True), "ragged", tol_scale=4.0, **NO_COMPILE),
         case(PADDED, molecules(ragged=False), "padded", tol_scale=4.0, **NO_VMAP),
+        case(
+            actions.Dict(x=actions.Nodes(S), edge_index=actions.Edges(S), edge_attr=actions.Trivial(S), batch=actions.BatchIndex(S)),
+            ragged_graph,
+            "ragged graph",
+            skips={
+                **NO_VMAP["skips"],
+                "broadcast": "a permutation of a larger graph does not move a smaller one",
+                "compile": "rows of every graph are counted",
+            },
+        ),
         case(
             actions.Dict(image=actions.Image(C4), marks=actions.Keypoints(C4, size="image")),
             lambda generator, dtype: {

@@ -97,7 +97,8 @@ class Frame(nn.Module, abc.ABC):
                 raise FrameError(NOT_STATIC.format(frame=type(self).__name__))
             return self.measure(inputs, self.source.layout(inputs))
         self.source.check(inputs)
-        if any(leaf.dim() and leaf.shape[0] == 0 for leaf in leaves(inputs)):
+        found = [x for action, x in flatten(self.source, inputs).values() if isinstance(x, Tensor) and action.edges is None]
+        if any(leaf.dim() and leaf.shape[0] == 0 for leaf in found):
             raise InputError(explain("an empty batch", "at least one sample", "skip empty batches"))
         if not traced(inputs):
             self.source.check_finite(inputs)

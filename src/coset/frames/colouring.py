@@ -35,7 +35,7 @@ class Table:
 
 def table(x: Tensor) -> Table:
     """A tensor (m, ...) as a table on the host."""
-    x = x.detach().reshape(x.shape[0], -1)
+    x = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
     if x.is_complex():
         x = torch.view_as_real(x.resolve_conj()).flatten(1)
     eps = torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
