@@ -4,6 +4,7 @@ from .average import Full, Given, Haar, Quadrature, Stochastic
 from .base import Frame
 from .center import Center
 from .chain import Chain
+from .graphs import CanonicalGraph, canonical_graph
 from .minimal import UNCOLOURED, Minimal
 from .pca import PCA
 from .relabel import Relabel
@@ -13,6 +14,7 @@ from .weighted import Weighted
 __all__ = [
     "PCA",
     "UNCOLOURED",
+    "CanonicalGraph",
     "Center",
     "Chain",
     "Frame",
@@ -25,4 +27,5 @@ __all__ = [
     "Sort",
     "Stochastic",
     "Weighted",
+    "canonical_graph",
 ]
