@@ -43,6 +43,7 @@ def shown(report: Report) -> list[float | None]:
         report.worst.error,
         report.worst_random,
         report.lie,
+        report.continuity.jump,
         *report.quantiles.values(),
         *report.components.values(),
         *(layer.change for layer in report.layers),
@@ -97,7 +98,7 @@ def test_page_is_whole_and_needs_nothing_else(report, tmp_path):
     assert page.references == []
     assert not re.search(r"https?://|url\(|@import", text)
     assert not {"script", "link", "iframe", "img", "object"} & set(page.tags)
-    assert page.tags.count("svg") == 3
+    assert page.tags.count("svg") == 4
     assert page.tags.count("html") == 1
     for value in shown(report):
         assert number(value) in text

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..actions.signature import Signature
 from ..errors import InputError, explain
 from ..tree import Tree, leaves
+from .continuity import continuity as find_jumps
 from .elements import draw
 from .inputs import CHUNK, prepare, suspicious
 from .laws import Laws, Side, State, check_side, floating
@@ -38,6 +39,7 @@ def audit(
     layers: bool = True,
     lie: bool = True,
     ascend: bool = True,
+    continuity: bool = True,
     chunk: int = CHUNK,
 ) -> Report:
     """Measure how equivariant a model is, after checking that the declared symmetry is one.
@@ -55,6 +57,7 @@ def audit(
         layers: follow the difference through the layers.
         lie: measure the Lie-derivative error, for Lie groups.
         ascend: improve the worst element by gradient ascent, for Lie groups.
+        continuity: look for jumps of the output, along at most 16 paths and with less than 4,200 samples.
         chunk: the largest number of samples that enter the model at once.
 
     Returns:
@@ -79,23 +82,30 @@ def audit(
     notes += observations(model) + suspicious(signature, batch.x)
     generator = generator or torch.Generator().manual_seed(0)
     with evaluation(model):
-        return _measure(Runner(model, signature), batch, samples, generator, notes, (layers, lie, ascend))
+        return _measure(Runner(model, signature), batch, samples, generator, notes, Wanted(layers, lie, ascend, continuity))
 
 
-def _measure(
-    runner: Runner, batch: Batch, samples: int, generator: torch.Generator, notes: list[str], wanted: tuple[bool, bool, bool]
-) -> Report:
+class Wanted(NamedTuple):
+    """The parts of an audit that can be left out."""
+
+    layers: bool
+    lie: bool
+    ascend: bool
+    continuity: bool
+
+
+def _measure(runner: Runner, batch: Batch, samples: int, generator: torch.Generator, notes: list[str], wanted: Wanted) -> Report:
     """The actions first, then the model, part by part."""
-    layers, lie, ascend = wanted
     laws = _check_actions(runner, batch, _child(generator))
     noise = _noise(runner, batch, notes)
     drawn = draw(batch.group, batch.at.samples, samples, generator, floating(batch.x))
     found = sweep(runner, batch, drawn, _same)
     components = _components(runner, batch, samples, generator)
-    element, random, at_input, how = worst(runner, batch, found, generator, ascend)
-    lie_found = lie_error(runner, batch) if lie else LieError(None, "not asked for")
-    growth, left_out = layer_growth(runner, batch, found) if layers else ([], "not asked for")
+    element, random, at_input, how = worst(runner, batch, found, generator, wanted.ascend)
+    lie_found = lie_error(runner, batch) if wanted.lie else LieError(None, "not asked for")
+    growth, left_out = layer_growth(runner, batch, found) if wanted.layers else ([], "not asked for")
     order = point_order(runner, batch, _child(generator))
+    jumps = find_jumps(runner, batch, _child(generator)) if wanted.continuity else None
     failures = _order(runner, order) + laws.failures() + _nothing_moves(laws, batch, notes) + _not_finite(found)
     return Report(
         **_names(runner, batch),
@@ -109,6 +119,7 @@ def _measure(
         laws=laws.checks,
         components=components,
         point_order=order,
+        continuity=jumps,
         lie=lie_found.value,
         lie_how=lie_found.how,
         layers=growth,

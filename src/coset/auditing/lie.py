@@ -41,7 +41,7 @@ def lie_error(runner: Runner, batch: Batch) -> LieError:
         return LieError(None, reason)
     if batch.at.samples > batch.most:
         batch = _head(runner, batch)
-    doubled = _in_double(runner, batch)
+    doubled = in_double(runner, batch)
     runner, batch, word = doubled or (runner, batch, f"in {_dtype(batch.x)}")
     y = runner(batch.x)
     scales = {
@@ -143,7 +143,7 @@ def _impossible(runner: Runner, batch: Batch) -> str | None:
     return None
 
 
-def _in_double(runner: Runner, batch: Batch) -> tuple[Runner, Batch, str] | None:
+def in_double(runner: Runner, batch: Batch) -> tuple[Runner, Batch, str] | None:
     """The same question in float64, on a copy of the model; None when the model does not run there."""
     if _dtype(batch.x) == torch.float64:
         return runner, batch, "in float64"

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from .report import element_text
-from .svg import bars, histogram, points
+from .svg import bars, descents, histogram, points
 from .text import number, worst_how
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ figcaption { color: var(--soft); font-size: .88rem; padding: 0 .3rem .4rem; }
 .dot { fill: var(--bar); fill-opacity: .45; }
 .bar { fill: var(--bar); fill-opacity: .8; }
 .mark { fill: var(--mark); }
+.thread { fill: none; stroke: var(--bar); stroke-opacity: .5; stroke-width: 1.5; }
 .line { fill: none; stroke: var(--mark); stroke-width: 2; stroke-linejoin: round; }
 .floor { stroke: var(--good); stroke-width: 1.5; stroke-dasharray: 2 4; }
 .bound { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 7 4; }
@@ -72,6 +73,7 @@ def page(report: Report, bound: float | None = None) -> str:
         _tiles(report),
         _plots(report, bound),
         _tables(report),
+        _continuity(report),
         _growth(report),
         _notes(report),
     ]
@@ -104,6 +106,8 @@ def _tiles(report: Report) -> str:
         ("worst", number(report.worst.error), worst_how(report)),
         ("Lie derivative", number(report.lie), report.lie_how),
     ]
+    if report.continuity is not None:
+        tiles.append(("largest jump", number(report.continuity.jump), report.continuity.short))
     if report.noise is not None:
         tiles.append(("noise", number(report.noise), "two calls on equal inputs"))
     return (
@@ -162,6 +166,22 @@ def _tables(report: Report) -> str:
         f"<div>{_table('Outputs', ('output', 'error', 'standard error'), several)}</div></div>"
         + f"<h2>Worst element</h2><p>Input {report.worst_input}: <code>{escape(element_text(report.worst.element))}</code></p>"
         + _table("Laws of the declared actions", ("data", "law", "mean residual", "largest", "allowed", "holds"), laws)
+    )
+
+
+def _continuity(report: Report) -> str:
+    found = report.continuity
+    if found is None or found.jump is None:
+        return ""
+    caption = (
+        "Largest change of the output over steps of the input that shrink, along paths through inputs of several kinds. Where the model is "
+        "continuous, however steep, the change shrinks with the step; at a jump it stays."
+    )
+    first, last = f"over {found.steps[0]:.0e}", f"over {found.steps[-1]:.0e}"
+    lines = [(kind, number(trace[0]), number(trace[-1])) for kind, trace in found.traces.items()]
+    return (
+        f'<h2>Continuity: {escape(found.word)}</h2><div class="pair"><figure><figcaption>{escape(caption)}</figcaption>'
+        f"{descents(found.steps, found.traces)}</figure><div>{_table('Largest changes', ('paths through', first, last), lines)}</div></div>"
     )
 
 

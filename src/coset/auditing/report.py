@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..tree import Tree, children, is_container
+from .continuity import Continuity
 from .laws import Law
 from .layers import Layer
 from .search import Worst
@@ -41,6 +42,8 @@ class Report:
         components: by named subgroup (rotation, reflection, translation, permutation), mean error with ``.stderr``.
         point_order: change of the output when the points are listed in another order, where the group does not permute
             them; beside the error, and a failure only where a frame was built for unordered points (``colours=``).
+        continuity: the largest jump of the output along paths through generic and degenerate inputs, with the verdict
+            ``.word``, the place ``.where`` and the changes at shrinking steps; beside the error, and never a failure.
         lie: Lie-derivative error, or None; ``lie_how`` says how it was found or why there is none.
         layers: growth of the difference, layer by layer; ``layers_how`` says what was left out.
         noise: difference between two calls on equal inputs; None for a deterministic model.
@@ -82,6 +85,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     point_order: Estimate | None = None
+    continuity: Continuity | None = None
 
     @property
     def default_bound(self) -> float:
@@ -118,6 +122,8 @@ class Report:
         plain["outputs"] = {k: {"error": v.error, "stderr": v.stderr} for k, v in self.outputs.items()}
         plain["components"] = {k: {"error": v.error, "stderr": v.stderr} for k, v in self.components.items()}
         plain["point_order"] = None if self.point_order is None else float(self.point_order)
+        if self.continuity is not None:
+            plain["continuity"] = {**asdict(self.continuity), "verdict": self.continuity.word}
         plain["laws"] = [{**asdict(law), "holds": law.holds} for law in self.laws]
         plain["layers"] = [asdict(layer) for layer in self.layers]
         plain |= {"passed": self.passed(), "default_bound": self.default_bound, "verdict": self.verdict()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT, WIDE = 480, 270, 940
@@ -186,3 +186,19 @@ def bars(names: Sequence[str], values: Sequence[float], marks: Sequence[float | 
             drawn.append(tag("circle", cx=axis(mark), cy=y + 8.5, r=4.5, class_="mark"))
     drawn.append(label((left + right) / 2, height - 4, "relative change (bar), equivariance error (dot)", "axis"))
     return figure(drawn, "change of every layer", WIDE, height)
+
+
+def descents(steps: Sequence[float], traces: Mapping[str, Sequence[float]]) -> str:
+    """Changes against shrinking steps, one line for each kind of path; the one that ends highest is marked by name."""
+    axis = LogAxis([v for trace in traces.values() for v in trace if v > 0] or [1.0], HEIGHT - BOTTOM, TOP)
+    across = LogAxis(list(steps), LEFT + 6, WIDTH - RIGHT - 6)
+    drawn = frame(axis, "relative change of the output")
+    drawn += [label(across(10.0**k), HEIGHT - BOTTOM + 18, across.name(k)) for k in across.ticks()]
+    drawn.append(label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "step, relative to the input", "axis"))
+    top = max(traces, key=lambda kind: traces[kind][-1], default=None)
+    for kind, trace in sorted(traces.items(), key=lambda pair: pair[0] == top):
+        places = " ".join(f"{across(s):.1f},{axis(v):.1f}" for s, v in zip(steps, trace, strict=True))
+        drawn.append(tag("polyline", tag("title", escape(kind)), points=places, class_="line" if kind == top else "thread"))
+    if top is not None:
+        drawn.append(label(WIDTH - RIGHT - 8, HEIGHT - BOTTOM - 10, f"highest: {top}", anchor="end"))
+    return figure(drawn, "change of the output over shrinking steps")

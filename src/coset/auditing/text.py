@@ -45,6 +45,8 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
         found.append(
             ("order of points", _with(report.point_order, report.point_order.stderr), "the points listed otherwise; not in the group")
         )
+    if report.continuity is not None:
+        found.append(("continuity", number(report.continuity.jump), report.continuity.sentence))
     if len(report.outputs) > 1:
         found += [(f"  {name}", _with(v, v.stderr), "output") for name, v in report.outputs.items()]
     return found
