@@ -46,6 +46,11 @@ def smooth_step(t: Tensor) -> Tensor:
     return t**3 * (10 - 15 * t + 6 * t * t)
 
 
+def fade(distance: Tensor, cutoff: float) -> Tensor:
+    """1 up to half the cutoff, 0 beyond it, and twice continuously differentiable between."""
+    return smooth_step(2 - 2 * distance / cutoff)
+
+
 def compact(weights: Float[Tensor, "B k"], static: bool) -> tuple[Float[Tensor, "B m"], Int[Tensor, "B m"]]:
     """The positive weights of every sample side by side, padded by zeros, and where they stood.
 

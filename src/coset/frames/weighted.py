@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from ..actions.layout import Layout
@@ -16,15 +16,13 @@ from ..groups.orthogonal import Orthogonal, SpecialOrthogonal
 from ..groups.quadrature import rule
 from ..measure import Measure
 from ..tree import Tree
+from .axes import Moments, any_normal, axial_rule, moments_of, perpendicular, unit_rows
 from .base import Frame, traced
 from .clouds import Cloud, element, gather_cloud, pad_rows
-from .pruning import compact, length, pick_rows, smooth_cut, smooth_step
+from .pruning import compact, fade, length, pick_rows, smooth_cut, smooth_step
 
 NOISE = 1e-12
 """The tolerance below which lengths are noise, relative to the radius; rounding of the inputs comes on top."""
-
-THIN = 0.2
-"""Mean square along an axis, as a share of the whole, below which a cloud counts as flat and its skewness fades."""
 
 
 class Weighted(Frame):
@@ -62,6 +60,8 @@ class Weighted(Frame):
         cut: weights below this share of the largest are zero; 0 keeps all.
         width: relative perpendicular extent (sine) below which a cloud counts as nearly collinear, and skewness below
             which both orientations are used.
+        cutoff: length at which vectors cease to count, smoothly: for environments of a point, see :class:`coset.Local`. Then
+            Phi is continuous also where the last vector leaves, for models to which vectors cease to count as well.
         static: keep elements of zero weight, so that shapes do not depend on data, for torch.compile and export.
 
     Reference: Dym, Lawrence, Siegel 2024, arXiv 2402.16077, section 3.
@@ -79,13 +79,17 @@ class Weighted(Frame):
     whole: Tensor
     whole_weights: Tensor
 
-    def __init__(self, of: Any = None, strengths: Any = None, cut: float = 0.8, width: float = 0.1, static: bool = False):
+    def __init__(
+        self, of: Any = None, strengths: Any = None, cut: float = 0.8, width: float = 0.1, cutoff: float | None = None, static: bool = False
+    ):
         super().__init__()
         if not isinstance(cut, (int, float)) or not 0 <= cut < 1:
             raise FrameError(explain(f"Weighted(cut={cut!r})", "a share of the largest weight, 0 <= cut < 1", "pass for instance cut=0.5"))
         if not isinstance(width, (int, float)) or not 0 < width < 1:
             raise FrameError(explain(f"Weighted(width={width!r})", "a relative width between 0 and 1", "pass for instance width=0.1"))
-        self.of, self.strengths = of, strengths
+        if cutoff is not None and not (isinstance(cutoff, (int, float)) and cutoff > 0):
+            raise FrameError(explain(f"Weighted(cutoff={cutoff!r})", "a positive length, or None", "pass for instance cutoff=5.0"))
+        self.of, self.strengths, self.cutoff = of, strengths, None if cutoff is None else float(cutoff)
         self.cut, self.width, self.static = float(cut), float(width), bool(static)
 
     def prepare(self, group: Group) -> None:
@@ -97,6 +101,10 @@ class Weighted(Frame):
                     "SO, O, SE or E of dimension 2 or 3",
                     "use frames.Minimal() in other dimensions, frames.Chain(frames.Weighted(), frames.Sort()) for products with S_n",
                 )
+            )
+        if self.cutoff is not None and group.translates:
+            raise FrameError(
+                explain(f"{self} on {group}", "vectors from a centre, under SO or O", "use coset.Local(model, signature, cutoff) on clouds")
             )
         leaves = self.source.items().values()  # type: ignore[union-attr]
         if not any(leaf.polar for leaf in leaves) or (group.translates and not any(leaf.affine for leaf in leaves)):
@@ -122,13 +130,14 @@ class Weighted(Frame):
             )
         cloud = gather_cloud(self, inputs, at, NOISE)
         rows = cloud.rows[:, : cloud.named]
-        radius = length(rows.detach()).amax(1)
-        collapsed = radius <= cloud.cut
-        unit = torch.where(collapsed, 1.0, radius)
+        sizes = length(rows)
+        share = torch.ones_like(sizes) if self.cutoff is None else fade(sizes, self.cutoff) * (sizes > 0)
+        collapsed = (sizes * share).detach().amax(1) <= cloud.cut
+        unit = torch.where(collapsed, 1.0, sizes.detach().amax(1))
         rows = rows / unit[:, None, None]
-        strength = self._strength(inputs, at, cloud)
-        basis, share, flat = self._bases(rows, strength, cloud, collapsed, unit)
-        matrices, weights = self._turned(basis, share)
+        weight = self._strength(inputs, at, cloud) * share
+        basis, found, flat = self._bases(rows, weight, share, cloud.cut / unit, collapsed)
+        matrices, weights = self._turned(basis, found, share)
         matrices, weights = self._with_coincident(matrices, weights, collapsed)
         if not traced(inputs):
             self._refuse_broken(inputs, at, flat | collapsed)
@@ -172,42 +181,41 @@ class Weighted(Frame):
             )
         return values
 
-    def _bases(self, rows: Tensor, strength: Tensor, cloud: Cloud, collapsed: Tensor, unit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Orthonormal bases (B, P, d, d), their shares of every matrix of the table (B, P, M), and (B,) collinear samples."""
+    def _bases(self, rows: Tensor, weight: Tensor, share: Tensor, noise: Tensor, collapsed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Orthonormal bases (B, P, d, d), their shares of every matrix of the table (B, P, M), and (B,) collinear samples.
+
+        Rows (B, n, d) have a ``weight`` (B, n) each in the choice of bases, and a ``share`` in what is there at all.
+        """
         sizes = length(rows)
-        weights, which = compact(smooth_cut(sizes * strength, self.cut) * ~collapsed[:, None], self.static)
+        weights, which = compact(smooth_cut(sizes * weight, self.cut) * ~collapsed[:, None], self.static)
         first = unit_rows(pick_rows(rows, which))
-        moments = moments_of(rows, strength)
+        moments = moments_of(rows, weight)
         if rows.shape[-1] == 2:
             basis = torch.stack([first, torch.stack([-first[..., 1], first[..., 0]], -1)], -1)
-            share = weights.unsqueeze(-1) * self._orientations(basis, moments)
-            return basis, share, torch.zeros_like(collapsed)
-        total = sizes.square().sum(1, keepdim=True).sqrt().clamp_min(torch.finfo(rows.dtype).tiny)
-        floor = 4 * (cloud.cut / unit * (strength > 0).sum(1).sqrt()).unsqueeze(1) / total
-        return self._pairs(rows, strength, first, weights, moments, total, floor)
-
-    def _pairs(
-        self, rows: Tensor, strength: Tensor, first: Tensor, weights: Tensor, moments: Moments, total: Tensor, floor: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gram-Schmidt of (first axis, point j) with the share of every matrix of the table."""
-        n = rows.shape[1]
+            return basis, weights.unsqueeze(-1) * self._orientations(basis, moments), torch.zeros_like(collapsed)
         normals = torch.linalg.cross(first.unsqueeze(2), rows.unsqueeze(1), dim=-1)
         sines = length(normals)
-        extent = length(sines) / total
+        total = length(sizes * share).unsqueeze(1).clamp_min(torch.finfo(rows.dtype).tiny)
+        floor = 4 * (noise * (weight > 0).sum(1).sqrt()).unsqueeze(1) / total
+        extent = length(sines * share.unsqueeze(1)) / total
         flat = extent <= floor
-        spread = smooth_step((extent - floor) / (torch.maximum(4 * floor, torch.full_like(floor, self.width)) - floor))
-        chosen = smooth_cut(sines * strength.unsqueeze(1), self.cut)
-        chosen = torch.where(flat.unsqueeze(-1), torch.nn.functional.one_hot(torch.zeros_like(flat, dtype=torch.long), n), chosen)
+        chosen = smooth_cut(sines * weight.unsqueeze(1), self.cut)
+        slot = torch.zeros_like(chosen).index_fill(-1, torch.zeros(1, dtype=torch.long, device=rows.device), 1.0)
+        chosen = torch.where(flat.unsqueeze(-1), slot, chosen)
         pairs, where = compact((weights.unsqueeze(-1) * chosen).flatten(1), self.static)
-        axis = torch.div(where, n, rounding_mode="floor")
-        first = pick_rows(first, axis)
-        normal = pick_rows(normals.flatten(1, 2), where)
-        lost = pick_rows(flat, axis) | (length(normal.detach()) < NOISE)
-        third = perpendicular(torch.where(lost.unsqueeze(-1), any_normal(first), normal), first)
-        basis = torch.stack([first, torch.linalg.cross(third, first, dim=-1), third], -1)
+        axis = torch.div(where, rows.shape[1], rounding_mode="floor")
+        basis = self._completed(pick_rows(first, axis), pick_rows(normals.flatten(1, 2), where), pick_rows(flat, axis))
+        spread = smooth_step((extent - floor) / (torch.maximum(4 * floor, torch.full_like(floor, self.width)) - floor))
         sharp = pick_rows(spread, axis).unsqueeze(-1)
-        share = sharp * self._orientations(basis, moments) + (1 - sharp) / self.table.shape[0]
-        return basis, pairs.unsqueeze(-1) * share, (flat & (weights > 0)).any(1)
+        found = sharp * self._orientations(basis, moments) + (1 - sharp) / self.table.shape[0]
+        return basis, pairs.unsqueeze(-1) * found, (flat & (weights > 0)).any(1)
+
+    @staticmethod
+    def _completed(first: Tensor, normal: Tensor, flat: Tensor) -> Tensor:
+        """Bases (B, P, 3, 3) with the first axis and, where the cloud is not collinear, the third along the normal."""
+        lost = flat | (length(normal.detach()) < NOISE)
+        third = perpendicular(torch.where(lost.unsqueeze(-1), any_normal(first), normal), first)
+        return torch.stack([first, torch.linalg.cross(third, first, dim=-1), third], -1)
 
     def _orientations(self, basis: Tensor, moments: Moments) -> Tensor:
         """Shares (B, P, M) of the table's matrices for well defined bases: the identity, and the flip of the last axis."""
@@ -217,13 +225,21 @@ class Weighted(Frame):
         right = smooth_step(0.5 + 0.5 * moments.skewness(basis[..., -1]) / self.width)
         return torch.cat([right, 1 - right, share[..., 2:]], -1)
 
-    def _turned(self, basis: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Elements (K, B, d, d) and weights (K, B): every basis times those matrices of the table that have weight."""
-        count = self.table.shape[0]
-        weights, where = compact(share.flatten(1), self.static)
+    def _turned(self, basis: Tensor, found: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Elements (K, B, d, d) and weights (K, B): every basis times those matrices of the table that have weight.
+
+        With a cutoff, bases are blended with averages over the whole group as the last vectors leave.
+        """
+        table = self.table.to(basis)
+        if self.cutoff is not None:
+            here = smooth_step(length(share) / self.width)[:, None, None]
+            whole = found.sum(-1, keepdim=True) * self.whole_weights.to(found)
+            found = torch.cat([here * found, (1 - here) * whole], -1)
+            table = torch.cat([table, self.whole.to(basis)])
+        count = table.shape[0]
+        weights, where = compact(found.flatten(1), self.static)
         picked = pick_rows(basis, torch.div(where, count, rounding_mode="floor"))
-        matrices = picked @ self.table.to(basis)[where % count]
-        return matrices.transpose(0, 1), weights.T
+        return (picked @ table[where % count]).transpose(0, 1), weights.T
 
     def _with_coincident(self, matrices: Tensor, weights: Tensor, collapsed: Tensor) -> tuple[Tensor, Tensor]:
         """Samples whose points all coincide get the rule on the whole group."""
@@ -265,61 +281,5 @@ class Weighted(Frame):
         given += [f"strengths={self.strengths!r}"] if self.strengths is not None else []
         given += [f"cut={self.cut}"] if self.cut != 0.8 else []
         given += [f"width={self.width}"] if self.width != 0.1 else []
+        given += [f"cutoff={self.cutoff}"] if self.cutoff is not None else []
         return tuple(given + (["static=True"] if self.static else []))
-
-
-def axial_rule(d: int, reflects: bool, degree: int) -> Float[Tensor, "M d d"]:
-    """Matrices with equal weights that average over what fixes the first axis: the identity, the flip of the last axis, the rest."""
-    turns = torch.eye(d, dtype=torch.float64).unsqueeze(0)
-    if d == 3:
-        plane = rule(SpecialOrthogonal(2), degree).elements
-        turns = torch.nn.functional.pad(plane, (1, 0, 1, 0))
-        turns[:, 0, 0] = 1.0
-    if not reflects:
-        return turns
-    flip = torch.ones(d, dtype=torch.float64)
-    flip[-1] = -1.0
-    return torch.stack([turns, turns * flip], 1).flatten(0, 1)
-
-
-class Moments(NamedTuple):
-    """Weighted means of x x^T (B, d, d) and x x x (B, d * d, d) over the points, in units of their root mean square length."""
-
-    second: Tensor
-    third: Tensor
-
-    def skewness(self, axis: Float[Tensor, "B m d"]) -> Float[Tensor, "B m 1"]:
-        """The skewness of the cloud along unit vectors, zero where it is flat: it changes sign with the vector."""
-        squares = (axis.unsqueeze(-1) * axis.unsqueeze(-2)).flatten(-2)
-        odd = ((squares @ self.third) * axis).sum(-1, keepdim=True)
-        thickness = (axis * (axis @ self.second)).sum(-1, keepdim=True)
-        return odd / (thickness + THIN) ** 1.5
-
-
-def moments_of(rows: Float[Tensor, "B n d"], strength: Float[Tensor, "B n"]) -> Moments:
-    """The moments of the rows, each counted by its strength."""
-    share = strength / strength.sum(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
-    mean = (share * rows.square().sum(-1)).sum(1)
-    rows = rows / torch.where(mean > 0, mean, 1.0).sqrt()[:, None, None]
-    counted = share.unsqueeze(-1) * rows
-    pairs = (rows.unsqueeze(-1) * rows.unsqueeze(-2)).flatten(-2)
-    return Moments(counted.mT @ rows, pairs.mT @ counted)
-
-
-def unit_rows(x: Tensor) -> Tensor:
-    """Rows (..., d) of length one; zero rows become the first axis."""
-    size = length(x).unsqueeze(-1)
-    axis = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)[0].expand_as(x)
-    return torch.where(size > 0, x / torch.where(size > 0, size, 1.0), axis)
-
-
-def perpendicular(x: Tensor, axis: Tensor) -> Tensor:
-    """Unit vectors along x (..., 3), with the rounding noise along the unit vectors ``axis`` taken out."""
-    x = unit_rows(x)
-    return unit_rows(x - axis * (axis * x).sum(-1, keepdim=True))
-
-
-def any_normal(x: Tensor) -> Tensor:
-    """A vector perpendicular to each unit vector (..., 3): its product with the axis that it is farthest from."""
-    axis = torch.eye(3, dtype=x.dtype, device=x.device)[x.detach().abs().argmin(-1)]
-    return torch.linalg.cross(x, axis, dim=-1)
