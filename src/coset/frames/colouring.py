@@ -56,8 +56,6 @@ def clusters(data: Table, tol: float, zero: bool = False) -> Array:
     values = data.values
     if values.shape[0] == 0:
         return np.zeros(values.shape, dtype=np.int64)
-    if zero and bool(((values == 0) | (values == 1)).all()):
-        return values.astype(np.int64)
     if zero:
         values = np.concatenate([np.zeros((1, values.shape[1]), dtype=values.dtype), values])
     order = np.argsort(values, axis=0, kind="stable")
@@ -86,19 +84,19 @@ def dense_graph(nodes: list[Table], pairs: list[Table], n: int, tol: float) -> t
     Returns:
         The graph, and the (n,) ranks of its loops, which are the first colour.
     """
-    found = [clusters(data, tol, zero=True) for data in pairs]
-    if len(found) == 1 and found[0].shape[1] == 1:
-        code = found[0][:, 0]
-        label = code if not code.size or (code.min() >= 0 and code.max() <= 1) else _from_zero(found[0])
+    plain = len(pairs) == 1 and pairs[0].values.shape[1] == 1 and bool(((pairs[0].values == 0) | (pairs[0].values == 1)).all())
+    if plain:
+        matrix = (pairs[0].values == 1).reshape(n, n)
     else:
-        label = _from_zero(np.concatenate(found, 1)) if found else np.zeros(n * n, dtype=np.int64)
-    matrix = label.reshape(n, n)
-    loops = matrix.diagonal().copy()
-    matrix = matrix.copy()
-    np.fill_diagonal(matrix, 0)
-    first, second = np.nonzero(matrix)
-    directed = not np.array_equal(matrix, matrix.T)
-    return Coloured(_colours(loops, nodes, tol), first, second, matrix[first, second], directed), loops
+        found = [clusters(data, tol, zero=True) for data in pairs]
+        matrix = _from_zero(np.concatenate(found, 1)).reshape(n, n) if found else np.zeros((n, n), dtype=np.int64)
+    loops = matrix.diagonal().astype(np.int64)
+    if loops.any():
+        matrix = np.where(np.eye(n, dtype=bool), 0, matrix)
+    place = np.flatnonzero(matrix)
+    first = place // max(n, 1)
+    label = np.ones(len(place), dtype=np.int64) if plain else matrix.ravel()[place]
+    return Coloured(_colours(loops, nodes, tol), first, place - first * n, label, not np.array_equal(matrix, matrix.T)), loops
 
 
 def _from_zero(rows: Array) -> Array:
@@ -122,18 +120,29 @@ def sparse_graph(nodes: list[Table], first: Array, second: Array, attributes: li
     rows = [clusters(data, tol) for data in attributes]
     kinds = 1 + numbers(np.concatenate(rows, 1)) if rows else np.ones(len(first), dtype=np.int64)
     code = first * n + second
-    order = np.lexsort((kinds, code))
-    fresh = np.concatenate([np.ones(min(1, len(code)), dtype=bool), np.diff(code[order]) != 0])
-    pair = code[order][fresh]
-    label = kinds[order][fresh] if fresh.all() else _several(kinds[order], fresh)
-    one, two = pair // n, pair % n
-    loops = np.zeros(n, dtype=np.int64)
-    loops[one[one == two]] = label[one == two]
-    rest = one != two
-    one, two, label = one[rest], two[rest], numbers(label[rest][:, None]) + 1
-    back = np.argsort(two * n + one, kind="stable")
-    directed = not (np.array_equal((two * n + one)[back], one * n + two) and np.array_equal(label[back], label))
+    pair, label = _runs(code, kinds)
+    one = pair // max(n, 1)
+    two = pair - one * n
+    loops, here = np.zeros(n, dtype=np.int64), one == two
+    if here.any():
+        loops[one[here]] = label[here]
+        one, two, label = one[~here], two[~here], label[~here]
+    label = label if label.max(initial=1) == 1 else numbers(label[:, None]) + 1
+    mirror = two * n + one
+    back = np.argsort(mirror)
+    directed = not (np.array_equal(mirror[back], one * n + two) and np.array_equal(label[back], label))
     return Coloured(_colours(loops, nodes, tol), one, two, label, directed), kinds
+
+
+def _runs(code: Array, kinds: Array) -> tuple[Array, Array]:
+    """Sorted pairs and their labels; parallel edges become one pair."""
+    step = np.diff(code)
+    if not (step > 0).all():
+        order = np.argsort(code * (int(kinds.max()) + 1) + kinds)
+        code, kinds = code[order], kinds[order]
+        step = np.diff(code)
+    fresh = np.concatenate([np.ones(min(1, len(code)), dtype=bool), step != 0])
+    return (code, kinds) if fresh.all() else (code[fresh], _several(kinds, fresh))
 
 
 def _several(kinds: Array, fresh: Array) -> Array:

@@ -30,7 +30,7 @@ class CanonicalGraph:
     """
 
     adjacency: Shaped[Tensor, "*channels n n"]
-    features: Shaped[Tensor, "n *c"] | None
+    features: Shaped[Tensor, "n ..."] | None
     order: Int[Tensor, " n"]
     orbits: Int[Tensor, " n"]
     generators: Int[Tensor, "k n"]

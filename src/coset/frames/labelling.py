@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from ..errors import InputError, explain, require_extra
 
 LARGEST = 8192
 """How many vertices nauty may be given: nodes times layers of edge labels."""
+SMALLEST, WALKS = 40, 1024
+"""Numbers of nodes for which walks are counted before nauty is asked: below it is faster, above they cost too much."""
+PRIME = 1048573
 MOST = 2**63 - 1
 """Orders of automorphism groups saturate here."""
 Array = Any
@@ -64,6 +67,8 @@ def label_graph(graph: Coloured, largest: int = LARGEST) -> Label:
     """
     n = len(graph.colour)
     colour = refined(graph)
+    if SMALLEST <= n <= WALKS and 8 * colour.max() < n:
+        colour = refined(replace(graph, colour=colour), walk_colours(graph, colour))
     if n == 0 or colour.max() == n - 1:
         return Label(np.argsort(colour, kind="stable"), np.zeros((0, n), dtype=np.int64), 1)
     label = graph.label if graph.label.size and graph.label.max() == 1 else block_labels(graph, colour)
@@ -109,10 +114,31 @@ def canonical(graph: Coloured, label: Label) -> Canonical:
     return Canonical(label.order, back[label.generators[:, label.order]], label.size, form)
 
 
-def refined(graph: Coloured) -> Array:
-    """(n,) colours told apart by the colours and labels of neighbours until nothing changes, finer than those given."""
-    colour, count = graph.colour, int(graph.colour.max(initial=-1)) + 1
+def walk_colours(graph: Coloured, colour: Array) -> Array:
+    """(n,) hashes of how many walks of lengths up to 8 join every node with all others, modulo a prime.
+
+    They tell most nodes of random regular graphs apart. Sums of integers below 2^53 are exact in any order.
+    """
     n = len(colour)
+    steps = np.zeros((n, n))
+    steps[graph.first, graph.second] = graph.label % PRIME
+    steps[np.arange(n), np.arange(n)] = 2 + colour
+    seen = np.zeros(n, dtype=np.uint64)
+    for _ in range(3):
+        steps = np.fmod(steps @ steps, PRIME)
+        seen = mix(seen + mix(steps.diagonal())) + mix(steps).sum(1, dtype=np.uint64)
+    return seen
+
+
+def refined(graph: Coloured, hashes: Array | None = None) -> Array:
+    """(n,) colours told apart by the colours and labels of neighbours until nothing changes, finer than those given.
+
+    Args:
+        graph: the graph.
+        hashes: (n,) invariants of the nodes that split their colours first.
+    """
+    colour = graph.colour if hashes is None else split(graph.colour, hashes)
+    n, count = len(colour), int(colour.max(initial=-1)) + 1
     if not graph.first.size:
         return colour
     starts = [np.searchsorted(graph.first, np.arange(n + 1))]
@@ -130,14 +156,20 @@ def refined(graph: Coloured) -> Array:
             wave = waves[other] if salt is None else mix(waves[other] ^ salt)
             total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(wave, dtype=np.uint64)])
             seen = mix(seen) + total[start[1:]] - total[start[:-1]]
-        order = np.lexsort((seen, colour))
-        step = (np.diff(colour[order]) != 0) | (seen[order][1:] != seen[order][:-1])
-        colour = np.empty(n, dtype=np.int64)
-        colour[order] = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(step)])
-        if colour[order[-1]] + 1 == count:
+        colour = split(colour, seen)
+        if int(colour.max()) + 1 == count:
             break
-        count = int(colour[order[-1]]) + 1
+        count = int(colour.max()) + 1
     return colour
+
+
+def split(colour: Array, hashes: Array) -> Array:
+    """(n,) colours in the same order, told apart by hashes."""
+    order = np.lexsort((hashes, colour))
+    step = (np.diff(colour[order]) != 0) | (hashes[order][1:] != hashes[order][:-1])
+    found = np.empty(len(colour), dtype=np.int64)
+    found[order] = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(step)])
+    return found
 
 
 def mix(x: Array) -> Array:

@@ -165,7 +165,7 @@ class Relabel(Frame):
             found.append(self._label(graph, b))
             back = np.argsort(found[-1].order)
             new[mine] = mine[back]
-            order = np.lexsort((kind, back[two], back[one]))
+            order = np.argsort((back[one] * len(mine) + back[two]) * (int(kind.max(initial=0)) + 1) + kind, kind="stable")
             places.append(here[order])
             kinds.append(kind[order])
         place = np.concatenate(places)
