@@ -32,6 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "frames": JUDGES | {"nn", "transport", "orbits"},
     "choose": JUDGES | {"nn", "frames"},
     "symmetrized": JUDGES | {"nn", "frames", "transport", "refine", "choose"},
+    "neighbours": set(),
+    "environments": JUDGES | {"nn", "frames", "symmetrized", "neighbours"},
     "auditing": JUDGES,
     "adapt": BELOW,
     "discover": BELOW,

@@ -4,6 +4,7 @@ from . import actions, frames, groups
 from .actions.signature import Signature
 from .auditing import Report, assert_equivariant, audit, frame_gap
 from .cite import cite
+from .environments import Local
 from .errors import CosetError
 from .measure import Measure
 from .symmetrized import Stats, Symmetrized, symmetrize
@@ -12,6 +13,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CosetError",
+    "Local",
     "Measure",
     "Report",
     "Signature",

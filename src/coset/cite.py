@@ -103,6 +103,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {2310.01647},
   archiveprefix = {arXiv}
 }""",
+    "pozdnyakov2023smooth": """@inproceedings{pozdnyakov2023smooth,
+  title = {Smooth, Exact Rotational Symmetrization for Deep Learning on Point Clouds},
+  author = {Pozdnyakov, Sergey N. and Ceriotti, Michele},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2023},
+  eprint = {2305.19302},
+  archiveprefix = {arXiv}
+}""",
     "puny2022frame": """@inproceedings{puny2022frame,
   title = {Frame Averaging for Invariant and Equivariant Network Design},
   author = {Puny, Omri and Atzmon, Matan and Ben-Hamu, Heli and Misra, Ishan and Grover, Aditya and Smith, Edward J. and Lipman, Yaron},

@@ -233,9 +233,9 @@ class Weighted(Frame):
         table = self.table.to(basis)
         if self.cutoff is not None:
             here = smooth_step(length(share) / self.width)[:, None, None]
-            whole = found.sum(-1, keepdim=True) * self.whole_weights.to(found)
-            found = torch.cat([here * found, (1 - here) * whole], -1)
-            table = torch.cat([table, self.whole.to(basis)])
+            every = (found.unsqueeze(-1) * self.whole_weights.to(found)).flatten(-2)
+            found = torch.cat([here * found, (1 - here) * every], -1)
+            table = torch.cat([table, (table.unsqueeze(1) @ self.whole.to(basis)).flatten(0, 1)])
         count = table.shape[0]
         weights, where = compact(found.flatten(1), self.static)
         picked = pick_rows(basis, torch.div(where, count, rounding_mode="floor"))
