@@ -27,9 +27,20 @@ def gap(found: Tree, expected: Tree, scale: Tree | None = None) -> float:
     for a, b, s in zip(leaves(found), leaves(expected), leaves(expected if scale is None else scale), strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
             return float("inf")
+        a, b, s = real(a), real(b), real(s)
         unit = torch.maximum(s.double().square().mean().sqrt(), b.double().square().mean().sqrt()).clamp_min(1e-300)
         worst = max(worst, float(((a.double() - b.double()).abs().max() / unit).nan_to_num(nan=float("inf"))))
     return worst
+
+
+def real(x: Tensor) -> Tensor:
+    """Complex numbers as pairs of real ones."""
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+
+
+def inexact(x: Tensor) -> bool:
+    """Whether a tensor holds floating point numbers, real or complex."""
+    return x.is_floating_point() or x.is_complex()
 
 
 def bare(case: FrameCase, x: Tree, dtype: torch.dtype) -> Tree:
@@ -47,7 +58,7 @@ def move(case: FrameCase, x: Tree, generator: torch.Generator, dtype: torch.dtyp
 
 def conditioning(x: Tree) -> float:
     """One plus the largest coordinate: how much of the precision raw coordinates use up for a network of unit scale."""
-    return 1 + max(float(leaf.abs().max()) for leaf in leaves(x) if leaf.is_floating_point())
+    return 1 + max(float(leaf.abs().max()) for leaf in leaves(x) if inexact(leaf))
 
 
 def equivariance_gap(model: Any, case: FrameCase, x: Tree, generator: torch.Generator, dtype: torch.dtype) -> float:
@@ -118,7 +129,7 @@ def measure_faults(measure: Measure, samples: int) -> list[str]:
     if bool(((order < 1) & (order != -1)).any()):
         faults.append(f"order {order.tolist()}")
     listed = (weights > 0).sum(0)
-    if measure.ties is None and bool(((order > 0) & (order != listed)).any()):
+    if measure.ties is None and measure.orbits is None and bool(((order > 0) & (order != listed)).any()):
         faults.append(f"order {order.tolist()} and {listed.tolist()} elements of positive weight")
     group = group.at(_points(measure)) if group.permutes else group
     unit = group.compose(measure.elements, group.inverse(measure.elements))
@@ -134,7 +145,8 @@ def _points(measure: Measure) -> int:
 def _invertible(measure: Measure) -> bool:
     if measure.group.dim is None or not next(leaves(measure.elements)).is_floating_point():
         return True
-    return bool((torch.linalg.det(measure.group.matrix(measure.elements)).abs() > 0.5).all())
+    matrix = measure.group.matrix(measure.elements)
+    return bool((torch.linalg.det(matrix).abs() > 1e-6).all())
 
 
 def sensitivity(model: Any, case: FrameCase, x: Tree, dtype: torch.dtype) -> float:
@@ -143,6 +155,7 @@ def sensitivity(model: Any, case: FrameCase, x: Tree, dtype: torch.dtype) -> flo
         y, scale = call(model, case.source, x), bare(case, x, dtype)
     found = []
     for a, s in zip(leaves(y), leaves(scale), strict=True):
+        a, s = real(a), real(s)
         found.append(float((a - a.mean(0)).double().square().mean().sqrt() / s.double().square().mean().sqrt()))
     return min(found)
 
@@ -209,10 +222,10 @@ def export_gap(model: Any, case: FrameCase, x: Tree, dynamic: bool = False) -> f
 
 def gradients(model: Any, case: FrameCase, x: Tree, generator: torch.Generator) -> list[Tensor]:
     """Gradients of a random combination of the outputs with respect to every floating point input."""
-    x = tree_map(lambda leaf: leaf.clone().requires_grad_() if leaf.is_floating_point() else leaf, x)
+    x = tree_map(lambda leaf: leaf.clone().requires_grad_() if inexact(leaf) else leaf, x)
     y = call(model, case.source, x)
-    total = sum((leaf * torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)).sum() for leaf in leaves(y))
-    moved = [leaf for leaf in leaves(x) if leaf.is_floating_point()]
+    total = sum((real(leaf) * torch.randn(real(leaf).shape, generator=generator, dtype=real(leaf).dtype)).sum() for leaf in leaves(y))
+    moved = [leaf for leaf in leaves(x) if inexact(leaf)]
     return [g for g in torch.autograd.grad(total, moved, allow_unused=True) if g is not None]
 
 

@@ -17,7 +17,7 @@ from ..groups.maps import Homomorphism
 from ..tree import Tree
 from .base import traced
 from .ordered import THRESHOLD
-from .reduced import Reduced, Section, named_rows, numbers
+from .reduced import Reduced, Section, Settle, named_rows, numbers
 
 NULL = 16.0
 """Rounding units of the squared energy below which a squared mass counts as zero."""
@@ -40,18 +40,17 @@ class LorentzMinimal(Reduced):
     )
 
     def upright_actions(self, key: str, leaf: Action, include: Homomorphism) -> dict[str, Action]:
-        """Vectors fall into space, from which frames are built, and time, which is only compared."""
+        """Space components, from which frames are built, and whole vectors, whose times are compared too."""
         if not leaf.polar:
             return super().upright_actions(key, leaf, include)
         space = Vectors(include.source, points=leaf.per_point)
         return {key: space, f"{key}, time": Pullback(include, Tensors(include.target, 1, points=leaf.per_point))}
 
-    def upright_data(self, key: str, leaf: Action, x: Any) -> dict[str, Any]:
-        """Space components, and vectors with space set to zero."""
+    def upright_data(self, key: str, leaf: Action, x: Any, settle: Settle) -> dict[str, Any]:
+        """Space components, and the whole vectors beside them."""
         if not leaf.polar:
-            return super().upright_data(key, leaf, x)
-        time = torch.nn.functional.pad(x[..., :1], (0, x.shape[-1] - 1)) if self.colours is not None else x
-        return {key: x[..., 1:], f"{key}, time": time}
+            return super().upright_data(key, leaf, x, settle)
+        return {key: settle(x[..., 1:]), f"{key}, time": x}
 
     def section(self, inputs: Tree, at: Layout) -> Section:
         """The boost from rest to the total momentum, with time reversed where the energies ask for it."""

@@ -129,7 +129,7 @@ class StabilizerRules(torch.nn.Module):
         """Elements (K, B, d, d), weights (K, B) and orders (B,) of the coset basis * stabilizer."""
         found = torch.view_as_complex(self.table) if self.complex else self.table
         table = found.to(basis)[ranks].transpose(0, 1)
-        weights = self.weights.to(dtype=basis.dtype.to_real(), device=basis.device)
+        weights = self.weights.to(basis.real)
         return basis.unsqueeze(0) @ table, weights[ranks].T, self.orders.to(ranks.device)[ranks]
 
 

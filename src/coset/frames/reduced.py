@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +27,9 @@ from .unordered import UnorderedMinimal
 
 NOISE = 8.0
 """Rounding units by which a coordinate of a canonical input is uncertain, before the reduction stretches them."""
+
+
+Settle = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,8 @@ class Reduced(Frame):
         """How the rotations move an upright input, by name; several where it falls apart."""
         return {key: Pullback(include, leaf)}
 
-    def upright_data(self, key: str, leaf: Action, x: Any) -> dict[str, Any]:
-        """The data of :meth:`upright_actions`."""
+    def upright_data(self, key: str, leaf: Action, x: Any, settle: Settle) -> dict[str, Any]:
+        """The data of :meth:`upright_actions`; ``settle`` sets to zero what is rounding noise of ``x``."""
         return {key: x}
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
@@ -96,31 +101,30 @@ class Reduced(Frame):
         if not traced(inputs):
             self._refuse_unbounded(section.unbounded)
         noise = section.stretch * (NOISE * self._rounding(inputs, at) + (0.0 if at.noise is None else at.noise))
-        upright = self._upright(section.elements, inputs, at)
+        upright = self._upright(section, inputs, at)
         found = self.inner.measure(upright, replace(at, noise=noise))  # type: ignore[operator]
         turns = self._include(found.elements)
         elements = self.group.compose(tree_map(lambda leaf: leaf.unsqueeze(0), section.elements), turns)
         order = torch.where(section.unbounded, -torch.ones_like(found.order), found.order)
         return replace(found, group=self.group, elements=elements, order=order, noise=noise)
 
-    def _upright(self, elements: Tree, inputs: Tree, at: Layout) -> dict[str, Any]:
+    def _upright(self, section: Section, inputs: Tree, at: Layout) -> dict[str, Any]:
         """What is moved, made upright in wide precision; everything else as it is."""
-        back = self.group.inverse(elements)
+        back = self.group.inverse(section.elements)
         found: dict[str, Any] = {}
         for key, (leaf, x) in flatten(self.source, inputs).items():  # type: ignore[arg-type]
+            settle = identity
             if isinstance(x, Tensor) and leaf.moves and (leaf.polar or self.colours is not None):
+                if leaf.polar:
+                    settle = partial(_settle, NOISE * section.stretch * _rounding(x, at), at)
                 x = leaf.act(back, x.to(wide(x.dtype, x.device)) if x.is_floating_point() else x, at)
-            found |= self.upright_data(named(key), leaf, x)
+            found |= self.upright_data(named(key), leaf, x, settle)
         return found
 
     def _rounding(self, inputs: Tree, at: Layout) -> Tensor:
-        """(B,) the rounding unit of the inputs times their largest coordinate."""
-        found = []
-        for _, action, x, named in ordered_leaves(self, inputs):
-            if named and action.polar:
-                rows = dense_rows(x.detach(), at)[0]
-                found.append(torch.finfo(x.dtype).eps * rows.abs().amax((1, 2)).to(wide(x.dtype, x.device)))
-        return torch.stack(found).amax(0)
+        """(B,) the rounding noise of the vectors that the frame is computed from."""
+        leaves = ordered_leaves(self, inputs)
+        return torch.stack([_rounding(x, at) for _, action, x, named in leaves if named and action.polar]).amax(0)
 
     def _refuse_unbounded(self, unbounded: Tensor) -> None:
         """Outputs that move cannot be averaged over a stabilizer that is not compact (one host synchronization)."""
@@ -136,6 +140,24 @@ class Reduced(Frame):
 
     unbounded_are = "all vectors are zero"
     unbounded_remedy = "drop these samples, or give the frame a further vector to look at"
+
+
+def _rounding(x: Tensor, at: Layout) -> Tensor:
+    """(B,) the rounding unit of vectors times the largest coordinate of a sample."""
+    largest = dense_rows(x.detach(), at)[0].abs().amax((1, 2))
+    return torch.finfo(x.dtype).eps * largest.to(wide(x.dtype, x.device))
+
+
+def _settle(noise: Tensor, at: Layout, x: Tensor) -> Tensor:
+    """Vectors, zero in the samples (B,) where all of them are rounding noise."""
+    clear = dense_rows(x.detach(), at)[0].abs().amax((1, 2)) > noise
+    kept = at.spread(clear, x)
+    return x * kept.reshape(-1, *(1,) * (x.dim() - 1)).to(x.dtype)
+
+
+def identity(x: Tensor) -> Tensor:
+    """The data itself."""
+    return x
 
 
 def named(key: Any) -> str:

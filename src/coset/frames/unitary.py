@@ -45,7 +45,7 @@ class UnitaryMinimal(Frame):
         rows, named = self._rows(inputs, at)
         d = rows.shape[-1]
         special = not self.group.reflects
-        noise = rows.new_zeros(rows.shape[0], dtype=torch.float64) if at.noise is None else at.noise
+        noise = rows.real.new_zeros(rows.shape[0]) if at.noise is None else at.noise
         basis, ranks = complex_basis(rows, named, self.tol, noise, d - 1 if special else d)
         if special:
             phase = torch.linalg.det(basis).conj()
@@ -68,7 +68,7 @@ class UnitaryMinimal(Frame):
                         "convert it with .to(torch.complex64), or use SpecialOrthogonal or Orthogonal for real vectors",
                     )
                 )
-            rows = dense_rows(x, at)[0].to(wide(x.dtype, x.device).to_complex())
+            rows = dense_rows(x, at)[0].to(torch.promote_types(wide(x.dtype, x.device), x.dtype))
             named += rows.shape[1] if first else 0
             parts.append(rows)
         unit = _longest(torch.cat(parts, 1)[:, :named])
