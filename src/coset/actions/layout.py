@@ -23,6 +23,7 @@ class Layout:
         size: (H, W) of an image; None for other data.
         edges: (E,) sample index of every edge of ragged graphs; None when there are none.
         noise: (B,) lengths below it are rounding noise that an earlier frame left behind; None when there is none.
+        single: no batch index was given, so that all ragged rows are one graph.
         sizes: (key, (H, W)) of every image among named siblings: what boxes and keypoints look up.
     """
 
@@ -34,6 +35,7 @@ class Layout:
     noise: Tensor | None = None
     size: tuple[int, int] | None = None
     sizes: tuple[tuple[str, tuple[int, int]], ...] | None = None
+    single: bool = False
 
     @property
     def rows(self) -> int | None:

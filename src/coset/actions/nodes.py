@@ -10,7 +10,7 @@ from ..groups.base import Group
 from ..groups.ragged import RaggedSymmetric
 from ..tree import Tree
 from .base import Action
-from .indices import ragged_rows
+from .indices import BatchIndex, Edges, ragged_rows
 from .layout import Layout
 
 
@@ -52,7 +52,7 @@ class Nodes(Action):
 
     def layout(self, x: Tensor) -> Layout:
         """All rows are one graph, unless a sibling says otherwise."""
-        return Layout(samples=1, batch=torch.zeros(x.shape[0], dtype=torch.long, device=x.device))
+        return Layout(samples=1, batch=torch.zeros(x.shape[0], dtype=torch.long, device=x.device), single=True)
 
     def resolve(self, x: Tensor) -> Group:
         """Fix the number of nodes of ``Symmetric()``."""
@@ -70,3 +70,23 @@ class Nodes(Action):
             raise InputError(
                 explain(f"{name} is {describe(x)}", f"graphs of {fixed} nodes, moved by {self.group}", "use Symmetric() for any number")
             )
+
+
+def check_ragged(seen: dict[str, tuple[Action, Tensor]]) -> None:
+    """Refuse node features and batch indices of different lengths, and edges to nodes that are not there.
+
+    Args:
+        seen: leaf actions with their data, by name.
+
+    Raises:
+        InputError: naming them (one host synchronization where there are edges).
+    """
+    rows = {path: value.shape[0] for path, (leaf, value) in seen.items() if isinstance(leaf, (Nodes, BatchIndex))}
+    if len(set(rows.values())) > 1:
+        raise InputError(explain(f"different numbers of rows {rows}", "one row for every node", "check the batch index"))
+    for path, (leaf, value) in seen.items():
+        if not rows or not isinstance(leaf, Edges) or not value.numel():
+            continue
+        low, high, count = *map(int, torch.aminmax(value)), next(iter(rows.values()))
+        if low < 0 or high >= count:
+            raise InputError(explain(f"{path} with node numbers from {low} to {high}", f"0 to {count - 1}", "check the edge list"))

@@ -18,7 +18,7 @@ from ..tree import Tree, children, first, is_container, leaves, rebuild, tree_ma
 from .base import Action
 from .indices import BatchIndex, Edges, PointMask
 from .layout import Layout
-from .nodes import Nodes
+from .nodes import Nodes, check_ragged
 from .still import Trivial
 
 Visit = Callable[[Action, Any, str], Any]
@@ -183,6 +183,7 @@ class Branches(Action):
             return value
 
         self.visit(x, look, name)
+        check_ragged(seen)
         _check_together(seen, self.layout(x))
 
     def check_finite(self, x: Tree, name: str = "input") -> None:
@@ -211,9 +212,10 @@ def _merge(known: list[Layout], sizes: tuple[tuple[str, Any], ...]) -> Layout:
     merged = Layout(samples=0)
     for layout in known:
         merged = layout.merge(merged) if merged.samples == 0 else merged.merge(layout)
-    ragged = max((layout for layout in known if layout.batch is not None), key=lambda layout: layout.samples, default=None)
+    ragged = next((layout for layout in known if layout.batch is not None and not layout.single), None)
+    ragged = ragged or next((layout for layout in known if layout.batch is not None), None)
     if ragged is not None:
-        merged = replace(merged, samples=ragged.samples, batch=ragged.batch, points=None)
+        merged = replace(merged, samples=ragged.samples, batch=ragged.batch, single=ragged.single, points=None)
     if sizes:
         merged = replace(merged, sizes=sizes)
     return merged

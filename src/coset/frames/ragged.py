@@ -63,10 +63,6 @@ def edge_list(leaves: dict[Any, tuple[Action, Any]], at: Layout) -> Any:
         )
     key, edges = lists[0]
     count = at.rows or 0
-    if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= count):
-        raise InputError(
-            explain(f"{key} with node numbers from {int(edges.min())} to {int(edges.max())}", f"0 to {count - 1}", "check the edge list")
-        )
     apart = at.batch[edges[0].to(at.batch.device)] != at.batch[edges[1].to(at.batch.device)]
     if bool(apart.any()):
         raise InputError(
