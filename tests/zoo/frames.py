@@ -780,8 +780,24 @@ FRAMES: dict[type[Frame], list[FrameCase]] = {
         ),
     ],
     frames.Weighted: weighted_cases(),
+    frames.WeightedSort: [
+        case(frames.WeightedSort(), actions.Permute(S, -2), {None: Out(actions.Permute(S, -2), True, (2,))}, rows(5, 3), tied_rows(5, 3)),
+        case(frames.WeightedSort(cut=0.2, static=True), actions.Permute(S, -2), invariant(S), rows(4, 2), tied_rows(4, 2), "invariant"),
+        case(
+            frames.WeightedSort(), actions.Permute(S, -1), {None: Out(actions.Permute(S, -1), True, ())}, rows(5), tied_rows(5), "numbers"
+        ),
+        case(frames.WeightedSort(of="x", directions=30), NODES, PER_NODE, graphs(5), note="nodes and adjacency"),
+        case(frames.WeightedSort(samples=3), actions.Permute(S, -2), invariant(S), rows(5, 3), reference=frames.Sort(), note="random"),
+    ],
 }
 
+from .graph_frames import minimal_graph_cases, relabel_cases  # noqa: E402
+from .eigen_frames import eigen_cases  # noqa: E402
+from .linear_frames import linear_frame_cases  # noqa: E402
+
+FRAMES[frames.Minimal] += linear_frame_cases() + minimal_graph_cases()
+FRAMES[frames.Relabel] = relabel_cases()
+FRAMES[frames.Eigenvectors] = eigen_cases()
 CASES = [one for cases in FRAMES.values() for one in cases]
 
 
