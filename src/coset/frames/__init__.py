@@ -4,12 +4,14 @@ from .average import Full, Given, Haar, Quadrature, Stochastic
 from .base import Frame
 from .center import Center
 from .chain import Chain
+from .eigenvectors import Eigenvectors, EigenReport
 from .graphs import CanonicalGraph, canonical_graph
 from .minimal import UNCOLOURED, Minimal
 from .pca import PCA
 from .relabel import Relabel
 from .sort import Sort
 from .weighted import Weighted
+from .weighted_sort import WeightedSort
 
 __all__ = [
     "PCA",
@@ -17,6 +19,8 @@ __all__ = [
     "CanonicalGraph",
     "Center",
     "Chain",
+    "EigenReport",
+    "Eigenvectors",
     "Frame",
     "Full",
     "Given",
@@ -27,5 +31,6 @@ __all__ = [
     "Sort",
     "Stochastic",
     "Weighted",
+    "WeightedSort",
     "canonical_graph",
 ]

@@ -20,6 +20,7 @@ from .axes import Moments, any_normal, axial_rule, moments_of, perpendicular, un
 from .base import Frame, traced
 from .clouds import Cloud, element, gather_cloud, pad_rows
 from .pruning import compact, fade, length, pick_rows, smooth_cut, smooth_step
+from .weighted_sort import WeightedSort
 
 NOISE = 1e-12
 """The tolerance below which lengths are noise, relative to the radius; rounding of the inputs comes on top."""
@@ -39,6 +40,7 @@ class Weighted(Frame):
       lopsided cloud gets one orientation; where the skewness vanishes (planar clouds, symmetric ones) both count half.
       Triples of points would be n^3 elements instead.
     - SE(d), E(d): the same after centring.
+    - S_n on rows: :class:`WeightedSort`, which has options of its own.
 
     Near a collinear cloud the second axis turns ever faster. There the elements are blended with their averages over
     the rotations about the first axis: the share of that average rises smoothly to one as the extent perpendicular to
@@ -91,9 +93,14 @@ class Weighted(Frame):
             raise FrameError(explain(f"Weighted(cutoff={cutoff!r})", "a positive length, or None", "pass for instance cutoff=5.0"))
         self.of, self.strengths, self.cutoff = of, strengths, None if cutoff is None else float(cutoff)
         self.cut, self.width, self.static = float(cut), float(width), bool(static)
+        self.inner: Frame | None = None
 
     def prepare(self, group: Group) -> None:
         """Check group and inputs, tabulate the rotations about the first axis and the rule for coincident points."""
+        if group.permutes and group.dim is None and self.strengths is None and self.cutoff is None:
+            self.inner = WeightedSort(self.of, self.cut, static=self.static).bind(self.source, self.target)  # type: ignore[arg-type]
+            self.sorts = True
+            return
         if not group.orthogonal or group.permutes or group.dim not in (2, 3):
             raise FrameError(
                 explain(
@@ -124,6 +131,8 @@ class Weighted(Frame):
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """Pairs of points and their weights; averages over what they leave free."""
+        if self.inner is not None:
+            return self.inner.measure(inputs, at)
         if not self.static and traced(inputs):
             raise FrameError(
                 explain(f"{self} under torch.func transforms", "a static frame, whose shapes do not depend on data", "pass static=True")
