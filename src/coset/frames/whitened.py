@@ -16,7 +16,7 @@ from .reduced import Reduced, Section, named_rows, numbers
 
 SINGULAR = 16.0
 """Rounding units below which the ratio of the smallest and the largest singular value counts as zero."""
-RESOLVED = 3e-8
+RESOLVED = 1e-7
 """The smallest such ratio that second moments in double precision resolve."""
 
 
@@ -39,7 +39,8 @@ class WhitenedMinimal(Reduced):
         y = rows / unit
         moments = y.mT @ y / count[:, None, None]
         if not traced(inputs):
-            self._refuse_singular(moments.detach(), eps)
+            rounding = torch.zeros_like(count) if center is None else self._rounding(inputs, at)
+            self._refuse_singular(moments.detach(), eps, rounding / unit.amin((1, 2)))
         factor = unit.mT * _whiten(y, moments, count)
         if not self.group.rescales:
             logs = factor.diagonal(dim1=-2, dim2=-1).log().mean(-1)
@@ -66,10 +67,10 @@ class WhitenedMinimal(Reduced):
                 )
             )
 
-    def _refuse_singular(self, moments: Tensor, eps: float) -> None:
-        """Raise where points do not span the space (one host synchronization)."""
+    def _refuse_singular(self, moments: Tensor, eps: float, noise: Tensor) -> None:
+        """Raise where points do not span the space, up to the noise (B,) that centring leaves (one host synchronization)."""
         values = torch.linalg.eigvalsh(moments)
-        bad = values[:, 0] <= values[:, -1] * max(SINGULAR * eps, RESOLVED) ** 2
+        bad = values[:, 0] <= torch.maximum(values[:, -1] * max(SINGULAR * eps, RESOLVED) ** 2, noise.square())
         if bool(bad.any()):
             kind = "affinely dependent points" if self.group.translates else "linearly dependent vectors"
             raise InputError(
