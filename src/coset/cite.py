@@ -61,6 +61,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   pages = {477--481},
   year = {1999}
 }""",
+    "lim2023sign": """@inproceedings{lim2023sign,
+  title = {Sign and Basis Invariant Networks for Spectral Graph Representation Learning},
+  author = {Lim, Derek and Robinson, Joshua and Zhao, Lingxiao and Smidt, Tess and Sra, Suvrit and Maron, Haggai and Jegelka, Stefanie},
+  booktitle = {International Conference on Learning Representations},
+  year = {2023},
+  eprint = {2202.13013},
+  archiveprefix = {arXiv}
+}""",
     "lin2024minimal": """@inproceedings{lin2024minimal,
   title = {Equivariance via Minimal Frame Averaging for More Symmetries and Efficiency},
   author = {Lin, Yuchao and Helwig, Jacob and Gui, Shurui and Ji, Shuiwang},

@@ -4,7 +4,7 @@ from .average import Full, Given, Haar, Quadrature, Stochastic
 from .base import Frame
 from .center import Center
 from .chain import Chain
-from .eigenvectors import Eigenvectors, EigenReport
+from .eigenvectors import EigenReport, Eigenvectors
 from .graphs import CanonicalGraph, canonical_graph
 from .minimal import UNCOLOURED, Minimal
 from .pca import PCA

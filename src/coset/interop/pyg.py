@@ -20,6 +20,10 @@ try:
 except ImportError as error:
     raise require_extra("torch_geometric", "graphs") from error
 
+from ._encodings import CanonicalEigenvectors, normalized_laplacian
+
+__all__ = ["CanonicalEigenvectors", "CanonicalOrder", "OnData", "attributes", "canonical", "gather", "normalized_laplacian", "source"]
+
 S = groups.Symmetric()
 
 
