@@ -69,11 +69,24 @@ def _broken(measure: Measure, action: Action, x: Tensor, at: Layout) -> Tensor:
     share = weights.reshape(measure.cosets, measure.size, -1)
     share = share / share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
     mean = torch.stack([weigh(share[c], forms[c]).sum(0) for c in range(measure.cosets)])
-    apart = (forms - mean.unsqueeze(1)).abs().flatten(3).amax(-1) if forms.dim() > 3 else (forms - mean.unsqueeze(1)).abs()
-    apart = (apart * (share > 0)).amax((0, 1))
-    size = x.detach().abs().flatten(1).amax(1)
+    apart, size = _largest(forms - mean.unsqueeze(1), share > 0), _largest(forms, share > 0)
+    raw = x.detach().abs().flatten(1).amax(1)
     if at.is_per_row(x):
         zero = apart.new_zeros(at.samples)
-        apart, size = zero.index_reduce(0, at.batch, apart, "amax"), zero.index_reduce(0, at.batch, size.to(zero.dtype), "amax")  # type: ignore[arg-type]
-    noise = 100 * torch.finfo(x.dtype).eps
-    return apart > (ALLOWED * measure.tol + noise) * size
+        apart, size, raw = (zero.index_reduce(0, at.batch, part.to(zero.dtype), "amax") for part in (apart, size, raw))  # type: ignore[arg-type]
+    noise = 100 * torch.finfo(x.dtype).eps * raw * _growth(measure, action, back)
+    return apart > ALLOWED * measure.tol * torch.maximum(size, noise) + noise
+
+
+def _largest(values: Tensor, used: Tensor) -> Tensor:
+    """(B,) or (N,) the largest entry of values (cosets, size, B or N, ...) where ``used``."""
+    entries = values.abs().flatten(3).amax(-1) if values.dim() > 3 else values.abs()
+    return (entries * used).amax((0, 1))
+
+
+def _growth(measure: Measure, action: Action, back: Tree) -> Tensor | float:
+    """(B,) by how much the elements may enlarge data, one for groups of rotations."""
+    group = measure.group
+    if group.compact or group.orthogonal or group.dim is None:
+        return 1.0
+    return group.matrix(back).detach().abs().amax((0, -2, -1)) ** (action.degree or 1)

@@ -260,3 +260,24 @@ def test_the_default_choice(generator):
     set_ = coset.symmetrize(lambda x: x.flatten(1), actions.Points(groups.Symmetric() * L4) >> actions.Trivial(groups.Symmetric() * L4))
     x = jets(3, 5, generator)
     assert (set_(x) - set_(x[:, torch.randperm(5, generator=generator)])).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("rapidity", [0.0, 1.5, 3.0])
+def test_other_inputs_are_compared_at_rest(rapidity, generator):
+    """A tensor that breaks the symmetry of the momenta by one percent counts, however fast they move."""
+    group = L4
+    flat = torch.tensor(
+        [[3.0, 1, 0, 0], [2, 0, 1, 0], [4, -1, 2, 0]], dtype=torch.float64
+    )  # O(1, 3) has a mirror that leaves a plane alone
+    p, metric_like = flat[None], torch.eye(4, dtype=torch.float64)[None]
+    source = actions.Dict(p=actions.Points(group), t=actions.Tensors(group, 2, points=False))
+    model = coset.symmetrize(lambda p, t: t[:, 0] + pooled(p), source >> actions.Vectors(group, points=False), frames.Minimal(of="p"))
+    for tilt, cosets in ((0.0, 1), (0.01, 2)):
+        t = metric_like.clone()
+        t[:, 0, 3] = tilt
+        x = {"p": p, "t": t}
+        h = at_rapidity(group, rapidity, 1, generator)
+        moved = source.act(h, x)
+        _, stats = model(**moved, return_stats=True)
+        assert stats.cosets == cosets
+        assert (model(**moved) - actions.Vectors(group).act(h, model(**x))).abs().max() < 1e-9
