@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 from _bench import Bench, medians
@@ -67,10 +68,10 @@ def cuts(bench: Bench, batch: int) -> None:
         bench.add(f"n = 21: elements, cut = {cut}", float((found.weights > 0).sum(0).double().mean()))
 
 
-def box(points: int) -> torch.Tensor:
-    """Points at a density of 24 neighbours within 2."""
-    side = (points * 4 / 3 * math.pi * 8 / 24) ** (1 / 3)
-    return side * torch.rand(1, points, 3)
+def rod(points: int) -> torch.Tensor:
+    """Points in a rod as wide as two cutoffs, whose surface grows like its volume, at a bulk density of 24 neighbours."""
+    length = points * 4 / 3 * math.pi * 8 / 24 / 16
+    return torch.rand(1, points, 3) * torch.tensor([4.0, 4.0, length])
 
 
 def local(bench: Bench, sizes: tuple[int, ...], repeats: int) -> None:
@@ -78,7 +79,7 @@ def local(bench: Bench, sizes: tuple[int, ...], repeats: int) -> None:
     model = coset.Local(Surroundings(), POINTS >> actions.Trivial(E3), cutoff=2.0, total=True, chunk=2048)
     times = []
     for points in sizes:
-        x = box(points).requires_grad_()
+        x = rod(points).requires_grad_()
         (seconds,) = medians(repeats, lambda x=x: torch.autograd.grad(model(x).sum(), x))
         times.append(seconds)
         bench.add(f"local, n = {points}: energy and forces", 1e3 * seconds, " ms")
@@ -94,17 +95,23 @@ def peak(points: int) -> float:
     return float(done.stdout)
 
 
+def resident() -> float:
+    """The largest resident set of this process so far, in MiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return float(line.split()[1]) / 1024
+    return float("nan")
+
+
 def report_peak(points: int) -> None:
     """Print the growth of the resident set by one energy."""
-    import resource
-
     torch.set_num_threads(1)
     model = coset.Local(Surroundings(), POINTS >> actions.Trivial(E3), cutoff=2.0, total=True, chunk=2048)
     with torch.no_grad():
-        model(box(20))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        model(box(points))
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+        model(rod(20))
+        before = resident()
+        model(rod(points))
+    print(resident() - before)
 
 
 def main() -> None:

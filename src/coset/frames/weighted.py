@@ -25,6 +25,9 @@ from .weighted_sort import WeightedSort
 NOISE = 1e-12
 """The tolerance below which lengths are noise, relative to the radius; rounding of the inputs comes on top."""
 
+NEARNESS = 4
+"""With a cutoff, near vectors count more: by this power of one minus their length in units of it, so that few elements are left."""
+
 
 class Weighted(Frame):
     """The weighted (robust) frame: Phi is continuously differentiable wherever the model is, and exactly equivariant.
@@ -141,10 +144,11 @@ class Weighted(Frame):
         rows = cloud.rows[:, : cloud.named]
         sizes = length(rows)
         share = torch.ones_like(sizes) if self.cutoff is None else fade(sizes, self.cutoff) * (sizes > 0)
+        near = share if self.cutoff is None else share * (1 - sizes / self.cutoff).relu() ** NEARNESS
         collapsed = (sizes * share).detach().amax(1) <= cloud.cut
         unit = torch.where(collapsed, 1.0, sizes.detach().amax(1))
         rows = rows / unit[:, None, None]
-        weight = self._strength(inputs, at, cloud) * share
+        weight = self._strength(inputs, at, cloud) * near
         basis, found, flat = self._bases(rows, weight, share, cloud.cut / unit, collapsed)
         matrices, weights = self._turned(basis, found, share)
         matrices, weights = self._with_coincident(matrices, weights, collapsed)
