@@ -84,12 +84,15 @@ class Measure:
         total = self.weights.cumsum(0)
         pick = (total <= draw.to(self.weights.device) * total[-1]).sum(0).clamp(max=self.weights.shape[0] - 1)
         rows = torch.arange(self.samples, device=pick.device)
+        form = pick // self.size * self.samples + rows
         return Measure(
             self.group,
             tree_map(lambda leaf: leaf[pick, rows].unsqueeze(0), self.elements),
             torch.ones_like(self.weights[:1]),
             torch.ones_like(self.order),
             cosets=1,
+            ties=None if self.ties is None else self.ties[form],
+            orbits=None if self.orbits is None else self.orbits.take(form),
         )
 
 
