@@ -16,7 +16,7 @@ from ..groups.lorentz import boost_to, flip_axes, metric
 from ..groups.maps import Homomorphism
 from ..tree import Tree
 from .base import traced
-from .ordered import THRESHOLD
+from .ordered import THRESHOLD, first_reaching
 from .reduced import Reduced, Section, Settle, named_rows, numbers
 
 NULL = 16.0
@@ -55,11 +55,13 @@ class LorentzMinimal(Reduced):
     def section(self, inputs: Tree, at: Layout) -> Section:
         """The boost from rest to the total momentum, with time reversed where the energies ask for it."""
         rows, _, _, eps = named_rows(self, inputs, at)
-        total = _reference(rows, eps)
+        sizes = _squares(rows.detach())
+        total = _reference(rows, sizes, eps)
         energy, momentum = total[:, 0], total[:, 1:]
         mass2 = energy.square() - momentum.square().sum(-1)
         timelike = mass2.detach() > NULL * eps * energy.detach().square()
-        empty = rows.detach().abs().amax((1, 2)) == 0
+        largest = torch.maximum(*sizes).amax(1)
+        empty = largest == 0
         if not traced(inputs):
             self._refuse_spacelike(rows.detach(), total.detach(), mass2.detach(), timelike | empty, eps)
         velocity = _velocity(total, mass2, timelike, empty)
@@ -70,7 +72,8 @@ class LorentzMinimal(Reduced):
             elements = elements @ flip_axes(rows.shape[-1], axes, sign[:, None, None])
         unbounded = empty | (~timelike if rows.shape[-1] > 2 else torch.zeros_like(timelike))
         reach = velocity.detach()
-        return Section(elements, reach[:, 0] + reach[:, 1:].square().sum(-1).sqrt(), unbounded)
+        stretch = reach[:, 0] + reach[:, 1:].square().sum(-1).sqrt()
+        return Section(elements, stretch, eps * largest.sqrt(), unbounded)
 
     def _direction(self, rows: Tensor, velocity: Tensor, blind: bool) -> Tensor:
         """(B,) +1 or -1: which way time runs, by the energies at rest; odd under time reversal.
@@ -82,7 +85,7 @@ class LorentzMinimal(Reduced):
         size = energy.abs().amax(1, keepdim=True)
         share = energy / torch.where(size > 0, size, torch.ones_like(size))
         if self.colours is None:
-            large = (share.abs() >= THRESHOLD).to(torch.uint8).argmax(1)
+            large = first_reaching(share.abs(), torch.full_like(size[:, 0], THRESHOLD))
             moments = torch.stack([share.sum(1), share.gather(1, large[:, None])[:, 0]], 1)
             sizes = torch.stack([share.abs().sum(1), torch.ones_like(moments[:, 1])], 1)
         else:
@@ -102,6 +105,8 @@ class LorentzMinimal(Reduced):
 
     def _refuse_spacelike(self, rows: Tensor, total: Tensor, mass2: Tensor, good: Tensor, eps: float) -> None:
         """Raise where the total is spacelike, or lightlike beside vectors that are not parallel (one host synchronization)."""
+        if bool(good.all()):
+            return
         energy = total[:, 0]
         share = rows[..., :1] / torch.where(energy == 0, torch.ones_like(energy), energy)[:, None, None]
         apart = (rows - share * total.unsqueeze(1)).abs().amax((1, 2))
@@ -125,11 +130,16 @@ class LorentzMinimal(Reduced):
         )
 
 
-def _reference(rows: Tensor, eps: float) -> Tensor:
+def _squares(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, n) the squares of the energies and of the momenta, axis by axis, without temporaries of the size of the rows."""
+    axes = [axis.square() for axis in rows.unbind(-1)]
+    return axes[0], sum(axes[2:], axes[1])
+
+
+def _reference(rows: Tensor, sizes: tuple[Tensor, Tensor], eps: float) -> Tensor:
     """(B, d) the sum of the rows; where none is spacelike, negative energies count with the opposite sign."""
-    fixed = rows.detach()
-    time = fixed[..., 0]
-    causal = (fixed[..., 1:].square().sum(-1) <= (1 + eps**0.5) * time.square()).all(1)
+    time = rows.detach()[..., 0]
+    causal = (sizes[1] <= (1 + eps**0.5) * sizes[0]).all(1)
     sign = torch.where(causal[:, None], time.sgn(), torch.ones_like(time))
     return torch.einsum("bn,bnd->bd", sign, rows)
 

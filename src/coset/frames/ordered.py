@@ -43,7 +43,7 @@ def pivoted_basis(cloud: Cloud, d: int, steps: int | None = None) -> tuple[Float
     columns: list[Tensor] = []
     ranks = torch.zeros(view.shape[0], dtype=torch.long, device=view.device)
     for step in range(d):
-        row = eye[_first(spare, THRESHOLD**2 * spare.amax(1))]
+        row = eye[first_reaching(spare, THRESHOLD**2 * spare.amax(1))]
         if steps is None or step < steps:
             index, found = _pivot((view * view).sum(1), cut, cloud.named)
             row = torch.where(found[:, None], cloud.pick(index), row)
@@ -60,7 +60,7 @@ def pivoted_basis(cloud: Cloud, d: int, steps: int | None = None) -> tuple[Float
     return torch.stack(columns, -1), ranks
 
 
-def _first(values: Tensor, threshold: Tensor) -> Tensor:
+def first_reaching(values: Tensor, threshold: Tensor) -> Tensor:
     """(B,) the first position whose value reaches the threshold."""
     numbers = torch.arange(values.shape[1], dtype=torch.int32, device=values.device)
     return torch.where(values >= threshold[:, None], numbers, values.shape[1] - 1).amin(1).long()
@@ -69,10 +69,10 @@ def _first(values: Tensor, threshold: Tensor) -> Tensor:
 def _pivot(squared: Tensor, cut: Tensor, named: int) -> tuple[Tensor, Tensor]:
     """(B,) the pivot's number, among the named rows if they still span something, else the others; and whether there is one."""
     top = squared[:, :named].amax(1)
-    index, found = _first(squared[:, :named], THRESHOLD**2 * top), top > cut.square()
+    index, found = first_reaching(squared[:, :named], THRESHOLD**2 * top), top > cut.square()
     if named < squared.shape[1]:
         other = squared[:, named:].amax(1)
-        second = _first(squared[:, named:], THRESHOLD**2 * other) + named
+        second = first_reaching(squared[:, named:], THRESHOLD**2 * other) + named
         index = torch.where(found, index, second)
         found = found | (other > cut.square())
     return index, found

@@ -39,11 +39,13 @@ class Section:
     Attributes:
         elements: a tree with leaves (B, ...).
         stretch: (B,) by how much the inverse may stretch a vector.
+        rounding: (B,) the rounding noise of the vectors that the frame is computed from.
         unbounded: (B,) True where the stabilizer is not compact, so that only invariant outputs can be averaged.
     """
 
     elements: Tree
     stretch: Tensor
+    rounding: Tensor
     unbounded: Tensor
 
 
@@ -100,7 +102,7 @@ class Reduced(Frame):
         section = self.section(inputs, at)
         if not traced(inputs):
             self._refuse_unbounded(section.unbounded)
-        noise = section.stretch * (NOISE * self._rounding(inputs, at) + (0.0 if at.noise is None else at.noise))
+        noise = section.stretch * (NOISE * section.rounding + (0.0 if at.noise is None else at.noise))
         upright = self._upright(section, inputs, at)
         found = self.inner.measure(upright, replace(at, noise=noise))  # type: ignore[operator]
         turns = self._include(found.elements)
@@ -112,19 +114,15 @@ class Reduced(Frame):
         """What is moved, made upright in wide precision; everything else as it is."""
         back = self.group.inverse(section.elements)
         found: dict[str, Any] = {}
+        chosen = selected_keys(self.of)
         for key, (leaf, x) in flatten(self.source, inputs).items():  # type: ignore[arg-type]
             settle = identity
             if isinstance(x, Tensor) and leaf.moves and (leaf.polar or self.colours is not None):
-                if leaf.polar:
-                    settle = partial(_settle, NOISE * section.stretch * _rounding(x, at), at)
+                if leaf.polar and chosen and key not in chosen:  # named vectors are compared with their own noise
+                    settle = partial(_settle, NOISE * section.stretch * rounding(x, at), at)
                 x = leaf.act(back, x.to(wide(x.dtype, x.device)) if x.is_floating_point() else x, at)
             found |= self.upright_data(named(key), leaf, x, settle)
         return found
-
-    def _rounding(self, inputs: Tree, at: Layout) -> Tensor:
-        """(B,) the rounding noise of the vectors that the frame is computed from."""
-        leaves = ordered_leaves(self, inputs)
-        return torch.stack([_rounding(x, at) for _, action, x, named in leaves if named and action.polar]).amax(0)
 
     def _refuse_unbounded(self, unbounded: Tensor) -> None:
         """Outputs that move cannot be averaged over a stabilizer that is not compact (one host synchronization)."""
@@ -142,7 +140,7 @@ class Reduced(Frame):
     unbounded_remedy = "drop these samples, or give the frame a further vector to look at"
 
 
-def _rounding(x: Tensor, at: Layout) -> Tensor:
+def rounding(x: Tensor, at: Layout) -> Tensor:
     """(B,) the rounding unit of vectors times the largest coordinate of a sample."""
     largest = dense_rows(x.detach(), at)[0].abs().amax((1, 2))
     return torch.finfo(x.dtype).eps * largest.to(wide(x.dtype, x.device))

@@ -15,7 +15,7 @@ from ..measure import Measure
 from ..tree import Tree
 from .base import Frame, ordered_leaves, wide
 from .clouds import dense_rows
-from .ordered import THRESHOLD, StabilizerRules, _first
+from .ordered import THRESHOLD, StabilizerRules, first_reaching
 
 
 class UnitaryMinimal(Frame):
@@ -104,7 +104,7 @@ def complex_basis(
     ranks = torch.zeros(rows.shape[0], dtype=torch.long, device=rows.device)
     columns: list[Tensor] = []
     for step in range(d):
-        row = eye[_first(spare, THRESHOLD**2 * spare.amax(1))]
+        row = eye[first_reaching(spare, THRESHOLD**2 * spare.amax(1))]
         if step < steps:
             index, found = _pivot(view.abs().square().sum(-1), cut.square(), named)
             picked = rows.gather(1, index[:, None, None].expand(-1, 1, d)).squeeze(1)
@@ -124,9 +124,9 @@ def complex_basis(
 def _pivot(squared: Tensor, cut: Tensor, named: int) -> tuple[Tensor, Tensor]:
     """(B,) the pivot's number, among the named rows while they span more, else among the others; and whether there is one."""
     top = squared[:, :named].amax(1)
-    index, found = _first(squared[:, :named], THRESHOLD**2 * top), top > cut
+    index, found = first_reaching(squared[:, :named], THRESHOLD**2 * top), top > cut
     if named == squared.shape[1]:
         return index, found
     other = squared[:, named:].amax(1)
-    index = torch.where(found, index, _first(squared[:, named:], THRESHOLD**2 * other) + named)
+    index = torch.where(found, index, first_reaching(squared[:, named:], THRESHOLD**2 * other) + named)
     return index, found | (other > cut)

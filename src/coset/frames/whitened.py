@@ -34,13 +34,14 @@ class WhitenedMinimal(Reduced):
         rows, count, center, eps = named_rows(self, inputs, at)
         if not traced(inputs):
             self._refuse_few(inputs, rows, center)
+        noise = eps * rows.detach().abs().amax((1, 2))
+        noise = noise if center is None else noise + eps * center.detach().abs().amax(1)
         unit = (rows.detach().square().sum(1, keepdim=True) / count[:, None, None]).sqrt()
         unit = torch.where(unit > 0, unit, torch.ones_like(unit))
         y = rows / unit
         moments = y.mT @ y / count[:, None, None]
         if not traced(inputs):
-            rounding = torch.zeros_like(count) if center is None else self._rounding(inputs, at)
-            self._refuse_singular(moments.detach(), eps, rounding / unit.amin((1, 2)))
+            self._refuse_singular(moments.detach(), eps, 0 * noise if center is None else noise / unit.amin((1, 2)))
         factor = unit.mT * _whiten(y, moments, count)
         if not self.group.rescales:
             logs = factor.diagonal(dim1=-2, dim2=-1).log().mean(-1)
@@ -51,7 +52,7 @@ class WhitenedMinimal(Reduced):
             elements = self.group.compose(move(center), stretch(factor))
         inverse = torch.linalg.inv_ex(factor.detach())[0]
         reach = inverse.square().sum((-2, -1)).sqrt()
-        return Section(elements, reach, torch.zeros_like(reach, dtype=torch.bool))
+        return Section(elements, reach, noise, torch.zeros_like(reach, dtype=torch.bool))
 
     def _refuse_few(self, inputs: Tree, rows: Tensor, center: Tensor | None) -> None:
         """Raise where no sample can span the space."""
