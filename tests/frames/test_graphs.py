@@ -16,7 +16,7 @@ import torch
 import coset
 from coset import actions, frames, groups
 from coset.errors import FrameError, InputError, MissingExtraError
-from coset.frames import labelling
+from coset.frames import labelling, refinement
 from coset.orbits import components, tuple_orbits
 
 pynauty = pytest.importorskip("pynauty")
@@ -222,14 +222,41 @@ def test_refinement_and_walks_only_save_work(monkeypatch):
     """Without them nauty gives the same classes."""
     graphs = [nx.to_numpy_array(nx.random_regular_graph(3, 40, seed=seed), dtype=np.int64) for seed in range(3)]
     graphs += known.shuffled(graphs, 1)
-    for change in ({"WALKS": 0}, {"SMALLEST": 1}, {"WALKS": 0, "mix": lambda x: np.zeros(np.shape(x), dtype=np.uint64)}):
+    nothing = (refinement, "mix", lambda x: np.zeros(np.shape(x), dtype=np.uint64))
+    for changes in ([(labelling, "SMALLEST", 99)], [(labelling, "SMALLEST", 1)], [(refinement, "WALKS", 0)], [nothing]):
         with monkeypatch.context() as patch:
-            for name, value in change.items():
-                patch.setattr(labelling, name, value)
+            for change in changes:
+                patch.setattr(*change)
             found, orders = known.forms(graphs)
         assert found[:3] == found[3:]
         assert len(set(found)) == 3
         assert orders[:3] == [pynauty_order(graph) for graph in graphs[:3]]
+
+
+def test_small_remainders_and_sparse_walks_are_the_same(monkeypatch):
+    """Nodes without equals are left out before nauty is asked; large sparse graphs are walked otherwise."""
+    graphs = [nx.to_numpy_array(nx.random_labeled_tree(30, seed=seed), dtype=np.int64) for seed in range(10)]
+    graphs += [nx.to_numpy_array(nx.gnm_random_graph(30, 35, seed=seed), dtype=np.int64) for seed in range(10)]
+    graphs += [nx.to_numpy_array(nx.gnm_random_graph(30, 50, seed=seed, directed=True), dtype=np.int64) for seed in range(5)]
+    orders = known.forms(graphs)[1]
+    assert max(orders) > 100
+    whole = lambda graph, colour: (labelling.replace(graph, colour=colour), np.arange(len(colour)))  # noqa: E731
+    for changes in ([(labelling, "remainder", whole)], [(labelling, "SMALLEST", 1), (refinement, "SPARSE", 0)]):
+        with monkeypatch.context() as patch:
+            for change in changes:
+                patch.setattr(*change)
+            found, again = known.forms(graphs)
+            assert again == orders
+            assert known.forms(known.shuffled(graphs, 1))[0] == found
+
+
+def test_large_random_regular_graphs_do_not_need_nauty(monkeypatch):
+    monkeypatch.setattr(labelling, "_nauty", None)
+    for n in (100, 700):
+        graph = nx.to_numpy_array(nx.random_regular_graph(3, n, seed=0))
+        order = np.random.default_rng(0).permutation(n)
+        one, two = (frames.canonical_graph(torch.from_numpy(x)) for x in (graph, graph[np.ix_(order, order)]))
+        assert torch.equal(one.adjacency, two.adjacency)
 
 
 def pynauty_order(graph):

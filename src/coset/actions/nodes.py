@@ -47,7 +47,10 @@ class Nodes(Action):
 
     def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
         """Move the rows of every graph by its permutation."""
-        target = ragged_rows(self.group.permutation(g), at if at is not None and at.batch is not None else self.layout(x))  # type: ignore[arg-type]
+        layout = at if at is not None and at.batch is not None else self.layout(x)
+        if layout.rows != x.shape[0]:
+            raise InputError(explain(f"{describe(x)} for {layout.rows} nodes", "one row for every node", "return or pass one row per node"))
+        target = ragged_rows(self.group.permutation(g), layout)  # type: ignore[arg-type]
         return torch.empty_like(x).index_copy(0, target, x)
 
     def layout(self, x: Tensor) -> Layout:

@@ -212,8 +212,7 @@ def _merge(known: list[Layout], sizes: tuple[tuple[str, Any], ...]) -> Layout:
     merged = Layout(samples=0)
     for layout in known:
         merged = layout.merge(merged) if merged.samples == 0 else merged.merge(layout)
-    ragged = next((layout for layout in known if layout.batch is not None and not layout.single), None)
-    ragged = ragged or next((layout for layout in known if layout.batch is not None), None)
+    ragged = next((layout for layout in sorted(known, key=lambda one: one.single) if layout.batch is not None), None)
     if ragged is not None:
         merged = replace(merged, samples=ragged.samples, batch=ragged.batch, single=ragged.single, points=None)
     if sizes:

@@ -77,6 +77,8 @@ class Full(Frame):
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """All elements with equal weights."""
         group = self.source.resolve(inputs)  # type: ignore[union-attr]
+        if not group.finite and self.exact:
+            raise FrameError(explain(f"{self} on {group}", "dense data", "use frames.Relabel() or frames.Haar(samples) on ragged graphs"))
         if not group.finite:
             return self.quadrature.measure(inputs, at)
         if group.order > LARGEST:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .labelling import Coloured
+from .refinement import Coloured
 
 Array = Any
 NOISE = 32.0

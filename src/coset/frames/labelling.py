@@ -1,7 +1,6 @@
 """Canonical labels of one coloured graph: colour refinement first, nauty for what refinement cannot tell apart.
 
-A graph is a list of labelled pairs. Refinement hashes the neighbours of every node; a collision of hashes only leaves
-work to nauty and never changes a result. Edge labels enter nauty as layers: layer b holds the pairs whose label has bit b.
+A graph is a list of labelled pairs. Edge labels enter nauty as layers: layer b holds the pairs whose label has bit b.
 """
 
 from __future__ import annotations
@@ -14,33 +13,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, explain, require_extra
+from .refinement import Coloured, block_labels, refined, walk_colours
 
 LARGEST = 8192
 """How many vertices nauty may be given: nodes times layers of edge labels."""
-SMALLEST, WALKS = 40, 1024
-"""Numbers of nodes for which walks are counted before nauty is asked: below it is faster, above they cost too much."""
-PRIME = 1048573
+SMALLEST = 40
+"""Numbers of nodes from which walks are counted before nauty is asked."""
 MOST = 2**63 - 1
 """Orders of automorphism groups saturate here."""
 Array = Any
-
-
-@dataclass(frozen=True)
-class Coloured:
-    """One graph without self loops (a loop is a colour).
-
-    Attributes:
-        colour: (n,) class numbers from 0, without gaps, in canonical order.
-        first, second: (E,) the nodes of every pair, sorted; both directions of undirected edges.
-        label: (E,) positive label of every pair.
-        directed: whether some pair has another label in the other direction.
-    """
-
-    colour: Array
-    first: Array
-    second: Array
-    label: Array
-    directed: bool
 
 
 @dataclass(frozen=True)
@@ -67,23 +48,52 @@ def label_graph(graph: Coloured, largest: int = LARGEST) -> Label:
     """
     n = len(graph.colour)
     colour = refined(graph)
-    if SMALLEST <= n <= WALKS and 8 * colour.max() < n:
+    if n >= SMALLEST and 8 * colour.max() < n:
         colour = refined(replace(graph, colour=colour), walk_colours(graph, colour))
     if n == 0 or colour.max() == n - 1:
         return Label(np.argsort(colour, kind="stable"), np.zeros((0, n), dtype=np.int64), 1)
-    label = graph.label if graph.label.size and graph.label.max() == 1 else block_labels(graph, colour)
-    layers = max(1, int(label.max(initial=0)).bit_length())
+    rest, kept = remainder(graph, colour)
+    inner = _ask_nauty(rest, largest)
+    generators = np.tile(np.arange(n), (len(inner.generators), 1))
+    generators[:, kept] = kept[inner.generators]
+    rank = np.zeros(n, dtype=np.int64)
+    rank[kept[inner.order]] = np.arange(len(kept))
+    return Label(np.lexsort((rank, colour)), generators, inner.size)
+
+
+def remainder(graph: Coloured, colour: Array) -> tuple[Coloured, Array]:
+    """What refinement left open: pairs that tell nothing removed, and nodes without equals where none of their pairs is left.
+
+    Returns:
+        The smaller graph, and the numbers of its nodes.
+    """
+    label = block_labels(graph, colour)
+    open_ = label > 0
+    first, second, label = graph.first[open_], graph.second[open_], label[open_]
+    alone = np.bincount(colour)[colour] == 1
+    if alone[first].any() or alone[second].any():
+        alone = np.zeros(len(colour), dtype=bool)
+    kept = np.flatnonzero(~alone)
+    new = np.cumsum(~alone) - 1
+    inside = np.unique(colour[kept], return_inverse=True)[1].reshape(-1)
+    return Coloured(inside, new[first], new[second], label, graph.directed), kept
+
+
+def _ask_nauty(graph: Coloured, largest: int) -> Label:
+    """Label and automorphisms by nauty."""
+    n, layers = len(graph.colour), max(1, int(graph.label.max(initial=0)).bit_length())
     if n * layers > largest:
         raise InputError(
             explain(
-                f"a graph of {n} nodes" + (f" with {layers} layers of edge labels" if layers > 1 else ""),
+                f"a graph of {n} nodes that colour refinement leaves open"
+                + (f", with {layers} layers of edge labels" if layers > 1 else ""),
                 f"at most {largest} vertices",
                 f"pass largest={n * layers} to frames.Relabel if time and memory allow, add node features that tell nodes apart, "
                 "or use frames.Haar(samples)",
             )
         )
     pynauty, prepared = _nauty()
-    task = prepared(n, layers, colour, graph.first, graph.second, label, graph.directed)
+    task = prepared(n, layers, graph.colour, graph.first, graph.second, graph.label, graph.directed)
     generators, mantissa, exponent, _, _ = pynauty.autgrp(task)
     order = np.asarray(pynauty.canon_label(task)[:n], dtype=np.int64)
     moved = np.asarray(generators, dtype=np.int64).reshape(-1, n * layers)[:, :n]
@@ -112,96 +122,6 @@ def canonical(graph: Coloured, label: Label) -> Canonical:
     back = np.argsort(label.order)
     form = (graph.colour[label.order], back[graph.first], back[graph.second], graph.label)
     return Canonical(label.order, back[label.generators[:, label.order]], label.size, form)
-
-
-def walk_colours(graph: Coloured, colour: Array) -> Array:
-    """(n,) hashes of how many walks of lengths up to 8 join every node with all others, modulo a prime.
-
-    They tell most nodes of random regular graphs apart. Sums of integers below 2^53 are exact in any order.
-    """
-    n = len(colour)
-    steps = np.zeros((n, n))
-    steps[graph.first, graph.second] = graph.label % PRIME
-    steps[np.arange(n), np.arange(n)] = 2 + colour
-    seen = np.zeros(n, dtype=np.uint64)
-    for _ in range(3):
-        steps = np.fmod(steps @ steps, PRIME)
-        seen = mix(seen + mix(steps.diagonal())) + mix(steps).sum(1, dtype=np.uint64)
-    return seen
-
-
-def refined(graph: Coloured, hashes: Array | None = None) -> Array:
-    """(n,) colours told apart by the colours and labels of neighbours until nothing changes, finer than those given.
-
-    Args:
-        graph: the graph.
-        hashes: (n,) invariants of the nodes that split their colours first.
-    """
-    colour = graph.colour if hashes is None else split(graph.colour, hashes)
-    n, count = len(colour), int(colour.max(initial=-1)) + 1
-    if not graph.first.size:
-        return colour
-    starts = [np.searchsorted(graph.first, np.arange(n + 1))]
-    others, labels = [graph.second], [graph.label]
-    if graph.directed:
-        back = np.argsort(graph.second, kind="stable")
-        starts.append(np.searchsorted(graph.second[back], np.arange(n + 1)))
-        others.append(graph.first[back])
-        labels.append(graph.label[back])
-    salts = [None if label.max() == 1 else mix(label) for label in labels]
-    while count < n:
-        seen = np.zeros(n, dtype=np.uint64)
-        waves = mix(colour)
-        for start, other, salt in zip(starts, others, salts, strict=True):
-            wave = waves[other] if salt is None else mix(waves[other] ^ salt)
-            total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(wave, dtype=np.uint64)])
-            seen = mix(seen) + total[start[1:]] - total[start[:-1]]
-        colour = split(colour, seen)
-        if int(colour.max()) + 1 == count:
-            break
-        count = int(colour.max()) + 1
-    return colour
-
-
-def split(colour: Array, hashes: Array) -> Array:
-    """(n,) colours in the same order, told apart by hashes."""
-    order = np.lexsort((hashes, colour))
-    step = (np.diff(colour[order]) != 0) | (hashes[order][1:] != hashes[order][:-1])
-    found = np.empty(len(colour), dtype=np.int64)
-    found[order] = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(step)])
-    return found
-
-
-def mix(x: Array) -> Array:
-    """A fixed scrambling of 64-bit integers (the finalizer of SplitMix64)."""
-    x = np.asarray(x).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def block_labels(graph: Coloured, colour: Array) -> Array:
-    """(E,) labels renumbered from 1 within each pair of colours, which needs fewer layers; 0 where they tell nothing.
-
-    Pairs between two colours that are all there with one label are no information.
-    """
-    if not graph.label.size:
-        return graph.label
-    count = int(colour.max()) + 1
-    block = colour[graph.first] * count + colour[graph.second]
-    order = np.lexsort((graph.label, block))
-    fresh = np.diff(block[order]) != 0
-    step = np.concatenate([np.ones(1, dtype=bool), fresh | (np.diff(graph.label[order]) != 0)])
-    number = np.cumsum(step)
-    begin = np.maximum.accumulate(np.where(np.concatenate([np.ones(1, dtype=bool), fresh]), number, 0))
-    found = np.empty_like(graph.label)
-    found[order] = number - begin + 1
-    size = np.bincount(colour, minlength=count)
-    full = np.outer(size, size) - np.diag(size)
-    kinds, pairs = np.zeros(count * count, dtype=np.int64), np.bincount(block, minlength=count * count)
-    np.maximum.at(kinds, block, found)
-    plain = (kinds == 1) & (pairs == full.ravel())
-    return np.where(plain[block], 0, found)
 
 
 @functools.cache

@@ -21,8 +21,9 @@ from ..orbits import Orbits, on_edges
 from ..tree import Tree
 from .base import Frame, device_of, ordered_leaves, traced
 from .colouring import dense_graph, sparse_graph, table
-from .labelling import LARGEST, Canonical, Coloured, canonical, label_graph
+from .labelling import LARGEST, Canonical, canonical, label_graph
 from .ragged import Split, edge_list
+from .refinement import Coloured
 from .sort import Sort
 
 

@@ -9,7 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..actions.base import Action
+from ..actions.indices import Edges
 from ..actions.layout import Layout
+from ..actions.nodes import Nodes
 from ..errors import FrameError, InputError, explain
 from ..groups.base import Group
 from ..measure import Measure
@@ -57,6 +59,11 @@ class Sort(Frame):
                     "an input with one permuted axis",
                     "use frames.Relabel() for adjacency matrices alone",
                 )
+            )
+        ragged = [key for key, leaf in moved.items() if isinstance(leaf.core(), (Nodes, Edges))]
+        if ragged:
+            raise FrameError(
+                explain(f"{self} of the ragged inputs {ragged}", "dense rows (B, n, c)", "use frames.Relabel() or frames.Minimal()")
             )
         self._pairs = [key for key, leaf in moved.items() if leaf.permuted > 1]
 
