@@ -281,3 +281,12 @@ def test_other_inputs_are_compared_at_rest(rapidity, generator):
         _, stats = model(**moved, return_stats=True)
         assert stats.cosets == cosets
         assert (model(**moved) - actions.Vectors(group).act(h, model(**x))).abs().max() < 1e-9
+
+
+def test_audits_of_jets(generator):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24, 1)).double()
+    signature = actions.Points(L4) >> actions.Trivial(L4)
+    before, after = (coset.audit(model, signature, jets(16, 6, generator)) for model in (net, coset.symmetrize(net, signature)))
+    assert before.error > 0.1
+    assert after.passed(1e-11)
+    assert "refuses inputs on the paths" in after.continuity.how  # a cloud pulled through a mirror leaves the light cone

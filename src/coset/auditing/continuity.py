@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..tree import leaves
 from .lie import in_double
 from .norms import difference, named_leaves, squares
@@ -102,9 +103,12 @@ def continuity(runner: Runner, batch: Batch, generator: torch.Generator) -> Cont
     dtype = dtype if dtype in LEVELS else torch.float32
     paths = every_path(runner.source, batch.x, batch.group, generator)
     walk = _Walk(runner, batch, paths, _scales(runner, batch))
-    walk.begin()
-    for _ in range(LEVELS[dtype]):
-        walk.refine()
+    try:
+        walk.begin()
+        for _ in range(LEVELS[dtype]):
+            walk.refine()
+    except InputError:  # momenta that leave the light cone, points that no longer span the space
+        return Continuity(None, how="the model refuses inputs on the paths")
     return walk.judge(VISIBLE[dtype], word)
 
 
