@@ -121,7 +121,7 @@ def drift(found: dict[str, np.ndarray], atoms: int) -> tuple[float, float, float
 
 def work(
     net: PairNet, name: str, train_set: Frames, test: Frames, size: Size, seed: int
-) -> tuple[str, dict[str, float], dict[str, np.ndarray]]:
+) -> tuple[str, dict[str, float], dict[str, np.ndarray] | None]:
     """Everything for one frame, on one thread."""
     torch.set_num_threads(1)
     start = train_set.positions[0].numpy()
