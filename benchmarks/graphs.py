@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import networkx as nx
 import pynauty
 import torch
@@ -80,12 +78,7 @@ def whole_calls(bench: Bench, n: int) -> None:
         weight = torch.randn(size, size, dtype=x.dtype)
         frame = frames.Relabel().bind(source)
         model = Symmetrized(lambda a, weight=weight: a * weight + weight, source >> source, frames.Relabel())
-        start = time.process_time()
-        frame(x)
-        label = time.process_time() - start
-        start = time.process_time()
-        model(x)
-        total = time.process_time() - start
+        label, total = medians(3, lambda frame=frame, x=x: frame(x), lambda model=model, x=x: model(x))
         bench.add(f"{name}, n = {size}: label and generators", 1e3 * label, " ms")
         bench.add(f"{name}, n = {size}: symmetrized, outputs per pair averaged", 1e3 * total, " ms")
 

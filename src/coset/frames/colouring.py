@@ -56,6 +56,8 @@ def clusters(data: Table, tol: float, zero: bool = False) -> Array:
     values = data.values
     if values.shape[0] == 0:
         return np.zeros(values.shape, dtype=np.int64)
+    if not zero and bool((values == values[0]).all()):
+        return np.zeros(values.shape, dtype=np.int64)
     if zero:
         values = np.concatenate([np.zeros((1, values.shape[1]), dtype=values.dtype), values])
     order = np.argsort(values, axis=0, kind="stable")
