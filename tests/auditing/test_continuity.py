@@ -16,6 +16,7 @@ from coset.auditing.continuity import continuity
 from coset.auditing.inputs import prepare
 from coset.auditing.paths import every_path
 from coset.auditing.running import Runner, evaluation
+from coset.errors import InputError
 from tests.frames import laws
 from tests.zoo.frames import case as make_case
 from tests.zoo.frames import clouds, vectors
@@ -235,6 +236,27 @@ def test_what_cannot_be_measured_says_why():
     assert "floating point input" in integers.sentence
     labels = look(lambda x: x.sum((1, 2)).long(), energy(E3), cloud())
     assert "output" in labels.sentence
+
+
+def test_models_that_refuse_degenerate_inputs():
+    def spanning(x):
+        if bool((torch.linalg.matrix_rank(x - x.mean(1, keepdim=True)) < 3).any()):
+            raise coset.CosetError("points that span no space")
+        return x.sum((1, 2))
+
+    def polite(x):
+        try:
+            return spanning(x)
+        except coset.CosetError as error:
+            raise InputError(str(error)) from error
+
+    found = look(polite, energy(E3), cloud())
+    assert "refuses" in found.sentence
+    with pytest.raises(ZeroDivisionError):  # anything else is a defect of the model and is passed on
+        look(lambda x: 1 / int(bool((x[:, 0] != x[:, 1]).any(-1).all())) * x.sum((1, 2)), energy(E3), cloud())
+
+
+def test_stochastic_models_are_not_measured():
     report = coset.audit(lambda x: x + torch.randn_like(x), actions.Points(E3) >> actions.Points(E3), cloud(), samples=2, layers=False)
     assert "stochastic" in report.continuity.sentence
 
