@@ -110,3 +110,29 @@ def test_siblings_are_inputs_and_need_a_dict(generator):
     signature = source >> actions.Dict(f=actions.Vectors(O3, batch="batch"))
     model = coset.symmetrize(lambda pos, batch: {"f": pos}, signature, frames.Minimal(of="pos"))
     assert model(pos=torch.randn(3, 3, generator=generator), batch=torch.tensor([0, 0, 1]))["f"].shape == (3, 3)
+
+
+def polygon(n, dtype=torch.float64):
+    t = torch.arange(n, dtype=torch.float64) * 2 * math.pi / n
+    return torch.stack([t.cos(), t.sin(), torch.zeros_like(t)], -1).to(dtype)
+
+
+@pytest.mark.parametrize("n", [40, 150])
+def test_large_polygons_have_all_their_symmetries(n, generator):
+    frame = frames.Minimal(colours=frames.UNCOLOURED).bind(actions.Points(groups.Euclidean(3)))
+    turned = actions.Points(groups.Euclidean(3)).act(
+        groups.Euclidean(3).sample(2, generator=generator, dtype=torch.float64), polygon(n).expand(2, n, 3)
+    )
+    assert frame(turned[:, torch.randperm(n, generator=generator)]).order.tolist() == [4 * n, 4 * n]
+
+
+@pytest.mark.parametrize("n", [100, 400])
+def test_points_on_one_sphere_have_one_pose_whatever_their_order(n, generator):
+    group = groups.Orthogonal(3)
+    action = actions.Points(group)
+    frame = frames.Minimal(colours=frames.UNCOLOURED).bind(action)
+    cloud = torch.nn.functional.normalize(torch.randn(3, n, 3, generator=generator, dtype=torch.float64), dim=-1)
+    g, order = group.haar(3, generator=generator, dtype=torch.float64), torch.randperm(n, generator=generator)
+    one, two = frame(cloud), frame(action.act(g, cloud)[:, order])
+    assert one.order.tolist() == two.order.tolist() == [1, 1, 1]
+    assert (g @ one.elements[0] - two.elements[0]).abs().max() < 1e-10

@@ -13,6 +13,15 @@ from .features import Features
 from .ordered import THRESHOLD
 from .sort import lexicographic
 
+MANY = 16
+"""A class of more anchors than this is narrowed by how its members see the cloud."""
+FREQUENCIES = (9.1, 13.7, 5.3)
+"""Radians per squared radius: high enough that neighbours on a sphere see different things."""
+MARGIN = 3.0
+"""Keys closer than this many times the noise are equal."""
+BUDGET = 2**22
+"""Numbers held at once."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -69,6 +78,44 @@ def smallest(number: Tensor, size: Tensor, allowed: Tensor) -> Tensor:
     return (number == chosen) & allowed
 
 
+def surroundings(rows: Tensor, colour: Tensor, mask: Tensor, unit: Tensor) -> Float[Tensor, "B keys n"]:
+    """(B, keys, n) how every row sees the others: generic functions that neither their order nor a rotation changes."""
+    x = (rows / unit[:, None, None]).masked_fill(~mask.unsqueeze(-1), 0)
+    phase = 3.0 * torch.cos(2.4 * colour.to(x.dtype)).unsqueeze(1)
+    found = []
+    for frequency in FREQUENCIES:
+        parts = [
+            (torch.cos(frequency * (part @ x.mT) + phase) * mask.unsqueeze(1)).sum(2)
+            for part in x.split(max(1, BUDGET // (x.shape[0] * x.shape[1])), 1)
+        ]
+        found.append(torch.cat(parts, 1) / mask.sum(1, keepdim=True).clamp_min(1))
+    return torch.stack(found, 1)
+
+
+def narrowed(
+    chosen: Bool[Tensor, "B m"], keys: Float[Tensor, "B keys m"], cloud: Cloud, times: Tensor | None = None
+) -> Bool[Tensor, "B m"]:
+    """The entries whose key lies in the uppermost cluster, key after key as long as there are many.
+
+    Entries that a symmetry exchanges have equal keys; at the end of a distribution entries lie far apart.
+
+    Args:
+        chosen: (B, m) entries of one class.
+        keys: (B, keys, m) invariants of them.
+        cloud: gives the noise.
+        times: (B,) how many times ``MANY`` entries are few; once when left out.
+    """
+    gap = (MARGIN * cloud.cut / cloud.unit)[:, None]
+    few = MANY if times is None else (MANY * times)[:, None]
+    for key in keys.unbind(1):
+        ordered, order = key.masked_fill(~chosen, -torch.inf).sort(dim=1, descending=True)
+        far = (ordered[:, :-1] - ordered[:, 1:] > gap) & ordered[:, :-1].isfinite()
+        upper = torch.nn.functional.pad(far.long().cumsum(1), (1, 0)) == 0
+        kept = chosen & torch.zeros_like(chosen).scatter(1, order, upper)
+        chosen = torch.where(chosen.sum(1, keepdim=True) > few, kept, chosen)
+    return chosen
+
+
 def compress(flags: Bool[Tensor, "B m"]) -> tuple[Int[Tensor, "B c"], Bool[Tensor, "B c"]]:
     """(B, c) the numbers of the True entries of (B, m) flags, padded, and which of them count (one synchronization)."""
     count = int(flags.sum(1).max()) if flags.numel() else 0
@@ -88,11 +135,16 @@ def find_candidates(cloud: Cloud, rows: Tensor, mask: Tensor, features: Features
     single = mask & ~_repeated(rows, colour, mask, cloud.cut)
     usable = single & (length > THRESHOLD * top[:, None]) & (length > cloud.cut[:, None])
     number, size = clusters(length, colour, single, cloud.cut)
-    first, counted = compress(smallest(number, size, usable))
+    chosen = smallest(number, size, usable)
+    seen = None
+    if bool((chosen.sum(1) > MANY).any()):
+        seen = surroundings(rows, colour, mask, cloud.unit)
+        chosen = narrowed(chosen, seen, cloud)
+    first, counted = compress(chosen)
     ranks = (top > cloud.cut).long()
     if rows.shape[-1] == 2:
         return _with_signs(first, torch.full_like(first, -1), counted, ranks >= 1, reflects), ranks
-    return _pairs_of_anchors(cloud, rows, single, first, counted, number, ranks, reflects)
+    return _pairs_of_anchors(cloud, rows, single, first, counted, number, ranks, reflects, seen)
 
 
 def _row_colours(cloud: Cloud, features: Features) -> Tensor:
@@ -122,7 +174,15 @@ def _repeated(rows: Tensor, colour: Tensor, mask: Tensor, cut: Tensor) -> Tensor
 
 
 def _pairs_of_anchors(
-    cloud: Cloud, rows: Tensor, mask: Tensor, first: Tensor, counted: Tensor, number: Tensor, ranks: Tensor, reflects: bool
+    cloud: Cloud,
+    rows: Tensor,
+    mask: Tensor,
+    first: Tensor,
+    counted: Tensor,
+    number: Tensor,
+    ranks: Tensor,
+    reflects: bool,
+    seen: Tensor | None,
 ) -> tuple[Candidates, Tensor]:
     """Second anchors: the smallest class of pairs by class of the second point and inner product."""
     n, d = rows.shape[1], rows.shape[2]
@@ -137,7 +197,12 @@ def _pairs_of_anchors(
     ranks = ranks + ((top > cloud.cut) & (ranks > 0)).long()
     allowed = (residual > THRESHOLD * top[:, None, None]) & (residual > cloud.cut[:, None, None])
     pair, size = clusters(inner.flatten(1), number.unsqueeze(1).expand_as(inner).flatten(1), possible.flatten(1), cloud.cut)
-    index, good = compress(smallest(pair, size, allowed.flatten(1)))
+    chosen = smallest(pair, size, allowed.flatten(1))
+    if bool((chosen.sum(1) > MANY * counted.sum(1)).any()):
+        seen = surroundings(rows, number, mask, cloud.unit) if seen is None else seen
+        keys = [*seen.unsqueeze(2).expand(-1, -1, inner.shape[1], -1).flatten(2).unbind(1), (inner / cloud.unit[:, None, None]).flatten(1)]
+        chosen = narrowed(chosen, torch.stack(keys, 1), cloud, counted.sum(1))
+    index, good = compress(chosen)
     pairs = _with_signs(first.gather(1, index // n), index % n, good, ranks >= 2, reflects)
     single = _with_signs(first, torch.full_like(first, -1), counted, ranks < 2, False)
     return _either(pairs, single, ranks >= 2), ranks

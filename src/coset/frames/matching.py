@@ -103,13 +103,14 @@ def _compare(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For the listed (sample, slot): whether the candidate reproduces the best one's points, the matching, whether it keeps the pairs."""
     n = features.valid.shape[1]
-    step = max(1, BUDGET // (n * n))
+    step = max(1, BUDGET // (n * 64))
     good, found, kept = [], [], []
+    repeated = _coincident(features)
     for part in listed.split(step):
         sample, slot = part[:, 0], part[:, 1]
         chosen = torch.stack([matrices[sample, which[sample, 0]], matrices[sample, which[sample, slot]]], 1)
         points, samples = _rows_of(features, sample).canonical(chosen, ranks[sample])
-        ok, order = _match(points[:, 0], points[:, 1], features.colour[sample], features.valid[sample], SLACK * features.cut[sample])
+        ok, order = _matched(points, sample, features, repeated)
         if samples.shape[-1]:
             ok = ok & ((samples[:, 0] - samples[:, 1]).abs().amax(-1) <= SLACK * features.cut[sample].clamp_min(tol))
         kept.append(ok if features.pairs is None else ok & _same_pairs(order, sample, features))
@@ -124,6 +125,31 @@ def _rows_of(features: Features, sample: Tensor) -> Features:
 
     leaves = tuple(replace(leaf, x=leaf.x[sample]) for leaf in features.leaves)
     return Features(features.colour[sample], features.valid[sample], leaves, None, features.unit[sample], features.cut[sample])
+
+
+def _matched(points: Tensor, sample: Tensor, features: Features, repeated: Tensor) -> tuple[Tensor, Tensor]:
+    """Match the rows of pairs (R, 2, n, F), by sorting; by all distances where that fails or points share a place."""
+    colour, valid, cut = features.colour[sample], features.valid[sample], SLACK * features.cut[sample]
+    ok, order = _match_sorted(points[:, 0], points[:, 1], colour, valid, cut)
+    rest = (~ok | repeated[sample]).nonzero().flatten()
+    for part in rest.split(max(1, BUDGET // colour.shape[1] ** 2)):
+        ok[part], order[part] = _match(points[part, 0], points[part, 1], colour[part], valid[part], cut[part])
+    return ok, order
+
+
+def _match_sorted(reference: Tensor, points: Tensor, colour: Tensor, valid: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`_match`, for points in different places, in n log n: both are sorted by colour and a generic projection.
+
+    Two points whose projections are closer than the noise may change places; then the pair is reported as not matching.
+    """
+    projection = generic(points.shape[-1], 1, 11, points)
+    bound = 1 + 2 * torch.stack([reference, points]).abs().amax() * projection.abs().sum()
+    shift = torch.where(valid, colour, colour.shape[1] + 1).to(points.dtype) * bound
+    one, two = (((x @ projection).squeeze(-1) + shift).argsort(dim=1) for x in (reference, points))
+    order = torch.empty_like(one).scatter(1, one, two)
+    paired = points.gather(1, order.unsqueeze(-1).expand_as(points))
+    near = (paired - reference).square().sum(-1).sqrt() <= cut[:, None]
+    return ((near & (colour == colour.gather(1, order))) | ~valid).all(1), order
 
 
 def _match(reference: Tensor, points: Tensor, colour: Tensor, valid: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
