@@ -10,6 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import coset
+from coset import actions, groups
+from coset.frames import Frame
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -86,41 +90,69 @@ def rotations(count: int, generator: torch.Generator, dtype: torch.dtype) -> Ten
     return (q * torch.linalg.det(q)[:, None, None]).to(dtype)
 
 
-def loss_of(net: PairNet, batch: Frames, turn: Tensor) -> tuple[Tensor, Tensor]:
+def loss_of(model: nn.Module, batch: Frames, turn: Tensor) -> tuple[Tensor, Tensor]:
     """Mean squared errors of forces, and of energies per atom, on turned configurations."""
     positions = ((batch.positions - batch.positions.mean(1, keepdim=True)).float() @ turn).requires_grad_()
-    energy = net(positions, batch.numbers.expand(len(turn), -1))
+    energy = model(positions=positions, numbers=batch.numbers.expand(len(turn), -1))
     (slope,) = torch.autograd.grad(energy.sum(), positions, create_graph=True)
     return (slope + batch.forces.float() @ turn).square().mean(), (energy - batch.energies).square().mean() / positions.shape[1]
 
 
-def train(frames: Frames, steps: int, seed: int, path: Path | None = None, width: int = 48) -> PairNet:
-    """Fit energies and forces with random rotations; a finished training is read from its checkpoint."""
-    torch.manual_seed(seed)
-    net = PairNet(frames.numbers, width)
+@dataclass(frozen=True)
+class Plan:
+    """A training: number of steps, the largest learning rate, whether configurations are turned at random, the seed."""
+
+    steps: int
+    rate: float = 3e-3
+    turned: bool = True
+    seed: int = 0
+
+
+def train(net: PairNet, frames: Frames, plan: Plan, path: Path | None = None, frame: Frame | None = None) -> PairNet:
+    """Fit energies and forces, under random elements of a frame where one is given; a finished training is read from its checkpoint.
+
+    Returns:
+        the average of the parameters over the last few hundred steps.
+    """
     if path is not None and path.exists():
         net.load_state_dict(torch.load(path, weights_only=True))
         return net.eval()
-    net.shift.fill_(frames.energies.mean())
-    net.scale.fill_(frames.forces.std())
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-5)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    model = net if frame is None else symmetrized(net, frame).train()
+    generator = torch.Generator().manual_seed(plan.seed)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=plan.rate, weight_decay=1e-5)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.rate, total_steps=plan.steps)
     average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
     begin = time.time()
-    for step in range(steps):
+    for step in range(plan.steps):
         batch = frames.some(torch.randint(len(frames.energies), (16,), generator=generator))
-        of_forces, of_energies = loss_of(net, batch, rotations(16, generator, torch.float32))
+        turn = rotations(16, generator, torch.float32) if plan.turned else torch.eye(3).expand(16, 3, 3)
+        of_forces, of_energies = loss_of(model, batch, turn)
         optimizer.zero_grad()
         (of_forces + 4.0 * of_energies).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 2.0)
         optimizer.step()
         schedule.step()
         average.update_parameters(net)
-        if step % max(1, steps // 10) == 0:
+        if step % max(1, plan.steps // 5) == 0:
             print(f"  step {step}: force error {of_forces.sqrt().item() * 1000:.0f} meV/A, {time.time() - begin:.0f} s", flush=True)
     found = average.module.eval()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(found.state_dict(), path)
     return found
+
+
+def fresh(frames: Frames, seed: int) -> PairNet:
+    """A network without training, with the mean energy and the spread of forces of the data."""
+    torch.manual_seed(seed)
+    net = PairNet(frames.numbers)
+    net.shift.fill_(frames.energies.mean())
+    net.scale.fill_(frames.forces.std())
+    return net
+
+
+def symmetrized(net: PairNet, frame: Frame) -> coset.Symmetrized:
+    """The network under a frame; one random element per configuration while training."""
+    group = groups.Euclidean(3)
+    source = actions.Dict(positions=actions.Points(group), numbers=actions.Trivial(group, points=True))
+    return coset.Symmetrized(net, source >> actions.Trivial(group), coset.frames.Stochastic(frame))

@@ -1,6 +1,7 @@
 """Which frames conserve energy: one potential without rotation symmetry, wrapped in every frame, in constant-energy dynamics.
 
-A small network is trained on rMD17 aspirin energies and forces, then wrapped by ``SymmetrizedCalculator``. For every
+A small network is trained on rMD17 aspirin energies and forces with random rotations, then tuned under every frame with
+one random element per configuration ("none": without rotations), and wrapped by ``SymmetrizedCalculator``. For every
 frame: errors of energy and forces on test configurations, equivariance error, and molecular dynamics in the
 microcanonical ensemble from the same start, with the drift of the total energy and the time to failure.
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _aspirin import Frames, PairNet, load, rotations, train
+from _aspirin import Frames, PairNet, Plan, fresh, load, rotations, train
 from _results import HERE, Experiment, data
 
 from coset import frames
@@ -45,6 +46,7 @@ class Size:
     """How much is trained and run."""
 
     steps: int = 10_000
+    tuning: int = 3_000
     tests: int = 100
     turns: int = 2
     duration: int = 10_000
@@ -53,7 +55,7 @@ class Size:
     """Frames whose errors are measured without dynamics, for their cost."""
 
 
-SMOKE = Size(steps=20, tests=2, turns=1, duration=4)
+SMOKE = Size(steps=10, tuning=2, tests=2, turns=1, duration=4)
 
 
 def calculator(net: PairNet, name: str, spread: bool = False) -> SymmetrizedCalculator:
@@ -124,6 +126,11 @@ def work(
 ) -> tuple[str, dict[str, float], dict[str, np.ndarray] | None]:
     """Everything for one frame, on one thread."""
     torch.set_num_threads(1)
+    frame = FRAMES[name]()
+    if isinstance(frame, (frames.Quadrature, frames.Haar)):
+        frame = frames.Chain(frames.Center(of="positions"), frame)
+    path = None if size == SMOKE else HERE / "out" / f"aspirin-{size.steps}-{seed}-{name.replace(' ', '-')}-{size.tuning}.pt"
+    net = train(net, train_set, Plan(size.tuning, rate=1e-3, turned=name != "none", seed=seed), path, frame)
     start = train_set.positions[0].numpy()
     if name in size.still:
         return name, errors(net, name, test, size), None
@@ -159,7 +166,7 @@ def main() -> None:
     size = SMOKE if options.smoke else Size()
     known, test = load(folder / "rmd17_aspirin_train.npz"), load(folder / "rmd17_aspirin_test.npz")
     checkpoint = None if options.smoke else HERE / "out" / f"aspirin-{size.steps}-{options.seed}.pt"
-    net = train(known, size.steps, options.seed, checkpoint)
+    net = train(fresh(known, options.seed), known, Plan(size.steps, seed=options.seed), checkpoint)
     rows, runs = {}, {}
     with ProcessPoolExecutor(options.workers) as pool:
         for name, found, path in pool.map(work, *zip(*((net, name, known, test, size, options.seed) for name in size.names), strict=True)):
