@@ -138,20 +138,21 @@ def work(
 
 
 def plot(results: dict[str, dict[str, np.ndarray]], atoms: int, path: Path) -> None:
-    """Total energy against time, one line a frame."""
+    """Total energy against time, averaged over 10 fs, one line a frame; everything above, the small changes below."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, panels = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
     for name, found in results.items():
         values = (found["energies"] - found["energies"][0]) * 1000 / atoms
-        axes.plot(found["times"] / 1000, values, label=name, linewidth=1.0)
-    axes.set_yscale("symlog", linthresh=1.0)
-    axes.set(xlabel="time (ps)", ylabel="change of total energy (meV/atom)", title="Constant-energy dynamics of aspirin, 0.5 fs steps")
-    axes.axhline(0, color="0.7", linewidth=0.5, zorder=0)
-    axes.legend(fontsize=8, ncols=2)
+        whole = len(values) // 20 * 20
+        for axes in panels:
+            axes.plot(found["times"][:whole:20] / 1000, values[:whole].reshape(-1, 20).mean(1), label=name, linewidth=1.0)
+    panels[0].set(title="Constant-energy dynamics of aspirin, 0.5 fs steps", ylabel="change of total energy (meV/atom)")
+    panels[1].set(xlabel="time (ps)", ylabel="the same, closer (meV/atom)", ylim=(-1, 1))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(path, dpi=150)
 
 
@@ -175,6 +176,8 @@ def main() -> None:
                 runs[name] = path
             print(f"  {name}: {0 if path is None else len(path['times']) - 1} steps", flush=True)
     report(experiment, rows, runs, len(known.numbers), size)
+    if not options.smoke:
+        np.savez(HERE / "out" / "dynamics.npz", **{f"{name} {key}": values for name, run_ in runs.items() for key, values in run_.items()})
     if options.record and not options.smoke:
         plot(runs, len(known.numbers), HERE / "dynamics.png")
         experiment.note("![Total energy against time](dynamics.png)")
