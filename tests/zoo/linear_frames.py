@@ -198,7 +198,7 @@ def linear_cases() -> list[FrameCase]:
     found.append(case(frames.Minimal(), actions.Points(SxA), vectors(SxA), clouds(2), note="in any order", **options))
     S3 = G.Scaling(3)
     found.append(case(frames.Minimal(), actions.Points(S3), vectors(S3), clouds(3), note="of any size", tol_scale=4.0))
-    found.append(case(frames.Minimal(), actions.Points(S3), invariant(S3), clouds(3), note="of any size", tol_scale=4.0))
+    found.append(case(frames.Minimal(), actions.Points(S3), invariant(S3), clouds(3), note="of any size, invariant", tol_scale=4.0))
     return found
 
 
