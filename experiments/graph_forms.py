@@ -2,7 +2,7 @@
 
 Connected cubic graphs grown from smaller ones, the 8-node graphs, strongly regular graphs, the EXP and BREC pairs; every
 graph is also relabelled at random and has to give the same form. Orders of automorphism groups are those of the frame,
-against networkx on small graphs and against sums of n!/|Aut|, the number of labelled graphs.
+against networkx on small graphs and against sums of n!/automorphisms, the number of labelled graphs.
 
 Data: the folder ``graphs`` under ``COSET_DATA``.
 """
@@ -49,10 +49,10 @@ def cubic(seed: int, largest: int) -> None:
         check(f"connected cubic graphs, n = {n}", len(graphs), CUBIC[n], seconds)
         _, orders = forms(graphs)
         if n in LABELLED:
-            check(f"labelled ones, the sum of n!/|Aut|, n = {n}", sum(math.factorial(n) // order for order in orders), LABELLED[n])
+            check(f"labelled ones, the sum of n!/automorphisms, n = {n}", sum(math.factorial(n) // order for order in orders), LABELLED[n])
         if n <= 10:
             counted = [sum(1 for _ in nx.isomorphism.GraphMatcher(g, g).isomorphisms_iter()) for g in map(nx.from_numpy_array, graphs)]
-            check(f"|Aut| unlike networkx, n = {n}", sum(a != b for a, b in zip(counted, orders, strict=True)), 0)
+            check(f"numbers of automorphisms unlike networkx, n = {n}", sum(a != b for a, b in zip(counted, orders, strict=True)), 0)
         check(f"forms changed by relabelling, n = {n}", differing(graphs, seed), 0)
     for n in range(2, largest - 1, 2):
         start = time.perf_counter()
@@ -61,13 +61,13 @@ def cubic(seed: int, largest: int) -> None:
 
 def small(seed: int) -> None:
     """Single graphs with known groups."""
-    check("|Aut| of Gkl?hK", forms([graph6("Gkl?hK")])[1][0], 4)
+    check("automorphisms of Gkl?hK", forms([graph6("Gkl?hK")])[1][0], 4)
     rook = nx.to_numpy_array(nx.line_graph(nx.complete_bipartite_graph(4, 4)), dtype=np.int64)
     steps = {(1, 0), (3, 0), (0, 1), (0, 3), (1, 1), (3, 3)}
     places = [(i, j) for i in range(4) for j in range(4)]
     shrikhande = np.array([[int(((a - c) % 4, (b - d) % 4) in steps) for c, d in places] for a, b in places])
     (one, two), orders = forms([rook, shrikhande])
-    check("|Aut| of the 4 x 4 rook's graph and of Shrikhande's", tuple(orders), (1152, 192))
+    check("automorphisms of the 4 x 4 rook's graph and of Shrikhande's", tuple(orders), (1152, 192))
     check("the two are told apart", one != two, True)
     atlas = [nx.to_numpy_array(g, dtype=np.int64) for g in nx.graph_atlas_g()[1:]]
     check("forms of the graphs with at most 7 nodes", len(set(forms(atlas)[0])), 1252)
