@@ -61,6 +61,24 @@ def test_a_frame_for_sets_around_a_model_that_sees_the_order_fails(model, fails)
     assert audit(alone, signature, x).passed(1e-6)
 
 
+def test_frames_that_match_no_points_declare_nothing():
+    x = torch.randn(4, 5, 3, dtype=torch.float64)
+    signature = CLOUD >> actions.Vectors(E3)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(15, 15), nn.Tanh(), nn.Unflatten(1, (5, 3))).double()
+    report = audit(symmetrize(model, signature, frame=frames.PCA()), signature, x)
+    assert report.point_order > 0.1
+    assert not report.failures
+    assert report.passed(1e-6)
+
+    class Painted(nn.Module):
+        colours = ("red", "green")
+
+        def forward(self, p):
+            return ordered(p)
+
+    assert audit(Painted(), signature, x).passed(1e-10)
+
+
 def test_ragged_points_are_shuffled_within_their_sample():
     batch = torch.tensor([0, 1, 0, 2, 1, 1, 0, 2])
     source = actions.Dict(pos=actions.Points(E3, batch="batch"), edge_index=actions.Edges(E3), batch=actions.Ignore(E3))

@@ -47,9 +47,9 @@ def point_order(runner: Runner, batch: Batch, generator: torch.Generator) -> Est
 
 
 def declared_unordered(model: Callable[..., Any]) -> bool:
-    """Whether a frame inside the model was built with ``colours=``, that is for points without an order."""
+    """Whether a frame inside the model matches points, as ``colours=`` asks for: that is right for sets only."""
     module = module_of(model)
-    return module is not None and any(getattr(part, "colours", None) is not None for part in module.modules())
+    return module is not None and any(getattr(part, "matches_points", False) is True for part in module.modules())
 
 
 def shuffle(at: Layout, generator: torch.Generator) -> Tensor:

@@ -31,6 +31,7 @@ class Frame(nn.Module, abc.ABC):
         exact: the symmetrized model is equivariant to rounding; otherwise it is an approximation that says so.
         ordered: the frame depends on the order of points.
         sorts: the frame reads the values of rows to order them.
+        matches_points: points that a symmetry exchanges are matched, which is right for models of sets only.
         references: keys of the papers, for ``coset.cite``.
     """
 
@@ -39,6 +40,7 @@ class Frame(nn.Module, abc.ABC):
     exact: bool = True
     ordered: bool = False
     sorts: bool = False
+    matches_points: bool = False
     references: tuple[str, ...] = ()
     source: Action | None = None
     target: Action | None = None

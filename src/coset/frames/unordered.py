@@ -51,6 +51,7 @@ class UnorderedMinimal(Frame):
     def __init__(self, of: Any, colours: Any, tol: float, *, match: bool = True):
         super().__init__()
         self.of, self.colours, self.tol, self.match = of, colours, tol, match
+        self.matches_points = match
 
     def prepare(self, group: Group) -> None:
         """Check dimension and keys, tabulate the infinite stabilizers."""
