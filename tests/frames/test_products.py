@@ -82,3 +82,17 @@ def test_a_frame_of_ordered_points_before_permutations_is_refused(link):
         frames.Chain(link, frames.Sort()).bind(actions.Points(E3 * S))
     # the same link is right where nothing permutes
     assert frames.Chain(frames.Center(), link).bind(actions.Points(E3)) is not None
+
+
+def test_the_order_of_a_chain_counts_no_padding_and_saturates():
+    G = groups.Symmetric() * groups.SpecialOrthogonal(3)
+    frame = frames.Chain(frames.PCA(), frames.Sort()).bind(actions.Points(G))
+    tetrahedron = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1], [0, 0, 0]], dtype=torch.float64)
+    generic = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert frame(torch.stack([generic, tetrahedron])).order.tolist() == [4, 12]
+    turns = groups.Cyclic(4) * groups.Symmetric()
+    source = actions.Dict(a=actions.Permute(turns, -2, -1), v=actions.Vectors(turns, points=False))
+    chain = frames.Chain(frames.Full(), frames.Relabel()).bind(source)
+    for n, order in ((5, 480), (25, 2**63 - 1)):
+        complete = torch.ones(1, n, n) - torch.eye(n)
+        assert chain({"a": complete, "v": torch.zeros(1, 2)}).order.tolist() == [order]

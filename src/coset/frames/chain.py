@@ -186,8 +186,6 @@ def join(outer: Measure, inner: Measure) -> Measure:
     elements = outer.group.compose(tree_map(first, outer.elements), tree_map(second, inner.elements))
     elements = tree_map(lambda leaf: leaf.flatten(0, 3), elements)
     weights = (first(outer.weights.to(inner.weights.dtype)) * second(inner.weights)).flatten(0, 3)
-    parts = inner.order.reshape(c1, samples)
-    order = torch.where((outer.order < 0) | (parts < 0).any(0), -1, outer.order // c1 * parts.sum(0))
     permutations = _join_permutations(outer, inner, first, c1, c2, s1, s2)
     if outer.orbits is not None:
         raise FrameError(explain("a frame of graphs before another link", "it as the last link", "write frames.Chain(…, frames.Relabel())"))
@@ -196,7 +194,7 @@ def join(outer: Measure, inner: Measure) -> Measure:
         outer.group,
         elements,
         weights,
-        order,
+        _join_order(outer, inner),
         c1 * c2,
         permutations,
         ties,
@@ -204,6 +202,19 @@ def join(outer: Measure, inner: Measure) -> Measure:
         max(outer.tol, inner.tol),
         nested=_join_labels(outer, inner, s1, s2),
     )
+
+
+def _join_order(outer: Measure, inner: Measure) -> Tensor:
+    """(B,) the number of elements of the true measure, at most 2^63 - 1; cosets without weight are padding."""
+    most = torch.iinfo(torch.int64).max
+    used = outer.coset_weights() > 0
+    parts = inner.order.reshape(used.shape)
+    infinite = (outer.order < 0) | ((parts < 0) & used).any(0)
+    each = outer.order // used.sum(0).clamp_min(1)
+    parts = parts * used
+    large = parts.double().sum(0) * each.double() >= float(most)
+    total = torch.where(large, most, parts.sum(0) * each)
+    return torch.where(infinite, -1, total)
 
 
 def _join_labels(outer: Measure, inner: Measure, s1: int, s2: int) -> Tensor | None:
