@@ -290,3 +290,13 @@ def test_audits_of_jets(generator):
     assert before.error > 0.1
     assert after.passed(1e-11)
     assert "refuses inputs on the paths" in after.continuity.how  # a cloud pulled through a mirror leaves the light cone
+
+
+@over_frames
+@pytest.mark.parametrize("rapidity", [2.0, 4.0])
+def test_single_precision_loses_no_more_than_its_inputs_did(frame, rapidity, generator):
+    """Boosts are multiplied in double precision, so the canonical form of rounded momenta is that of the same numbers in double."""
+    G = groups.ProperLorentz(4)
+    fast = actions.Points(G).act(at_rapidity(G, rapidity, 8, generator), jets(8, 12, generator)).float()
+    single = coset.symmetrize(lambda x: pooled(x.double()), actions.Points(G) >> actions.Trivial(G), frame)
+    assert (single(fast) - wrapped(G, frame)(fast.double())).abs().max() < 1e-6

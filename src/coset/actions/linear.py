@@ -42,6 +42,12 @@ def matrix_of(group: Group, g: Tree, x: Tensor) -> Tensor:
     return group.matrix(g, dtype=x.dtype if x.is_floating_point() else None)
 
 
+def precise(group: Group, matrix: Tensor, x: Tensor) -> Tensor:
+    """Data in the precision of the matrices where these may be large, because what they cancel would lose digits."""
+    large = (group.lorentzian or group.stretches) and matrix.is_floating_point()
+    return x.to(torch.promote_types(matrix.dtype, x.dtype)) if large else x
+
+
 def minus(x: Tensor, shift: Tensor) -> Tensor:
     """Subtract from x (*batch, ..., d) vectors (*batch, d), in the precision of ``x``.
 
@@ -85,7 +91,8 @@ class MatrixAction(Action):
 
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
         """Move the last axes by the matrix part of g."""
-        return move_last(matrix_of(self.group, g, x), x)
+        matrix = matrix_of(self.group, g, x)
+        return move_last(matrix, precise(self.group, matrix, x))
 
     def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
         """Move the last axes by g's matrix (and shift), the point axis by its permutation."""
@@ -159,7 +166,7 @@ class VectorAction(MatrixAction):
             (K / size, B, ..., d).
         """
         matrix, shift = self._averaged(g, weights, x, size)
-        rows = x.reshape(x.shape[0], -1, x.shape[-1])
+        rows = precise(self.group, matrix, x.reshape(x.shape[0], -1, x.shape[-1]))
         if shift is not None:
             origin = self.group.shift(self.group.inverse(tree_map(lambda leaf: leaf[0], g)))
             rows = minus(rows, origin)  # type: ignore[arg-type]
@@ -184,7 +191,7 @@ class VectorAction(MatrixAction):
         """
         matrix, shift = self._averaged(g, weights, y, size)
         rows = y.reshape(*y.shape[:2], -1, y.shape[-1]).permute(1, 2, 0, 3).flatten(2)
-        total = stacked_product(rows, matrix.permute(1, 0, 3, 2).flatten(1, 2))
+        total = stacked_product(precise(self.group, matrix, rows), matrix.permute(1, 0, 3, 2).flatten(1, 2))
         total = total if shift is None else minus(total, -shift.sum(0))
         return narrow(total.reshape(y.shape[1:]), y)
 
@@ -268,7 +275,8 @@ class Points(VectorAction):
         """A x + t, as A (x - c) with the c that goes to the origin, so that far-away points keep their digits."""
         if self.group.shift(g) is None:
             return super().linear_part(g, x)
-        return super().linear_part(g, minus(x, self.group.shift(self.group.inverse(g))))  # type: ignore[arg-type]
+        origin = self.group.shift(self.group.inverse(g))
+        return super().linear_part(g, minus(precise(self.group, origin, x), origin))  # type: ignore[arg-type]
 
     def act(self, g: Tree, x: Tensor, at: Layout | None = None) -> Tensor:
         """Move the points; padded rows are zero afterwards."""
@@ -316,7 +324,7 @@ class Pseudovectors(MatrixAction):
         """det(A) / |det(A)| times A x."""
         matrix = matrix_of(self.group, g, x)
         sign = torch.linalg.det(matrix.detach()).sgn()
-        return move_last(matrix * sign[..., None, None].to(matrix.dtype), x)
+        return move_last(matrix * sign[..., None, None].to(matrix.dtype), precise(self.group, matrix, x))
 
 
 class Tensors(MatrixAction):
@@ -345,7 +353,7 @@ class Tensors(MatrixAction):
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
         """Apply the matrix to each of the last axes in turn."""
         matrix = matrix_of(self.group, g, x)
-        moved = x
+        moved = precise(self.group, matrix, x)
         for axis in range(-self.order, 0):
             moved = move_last(matrix, moved.movedim(axis, -1)).movedim(-1, axis)
         return moved
