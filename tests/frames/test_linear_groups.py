@@ -182,3 +182,22 @@ def test_too_few_points():
         frames.Minimal().bind(actions.Tensors(groups.GeneralLinear(3), 2))
     with pytest.raises(InputError, match=r"complex.*real data for GeneralLinear"):
         frames.Minimal().bind(actions.Points(groups.GeneralLinear(2)))(torch.ones(1, 3, 2, dtype=torch.complex64))
+
+
+def test_affine_maps_need_positions():
+    A3 = groups.Affine(3)
+    with pytest.raises(FrameError, match="declare .* as Points"):
+        coset.symmetrize(lambda v: v, actions.Vectors(A3, points=True) >> actions.Vectors(A3, points=True))
+    both = actions.Dict(p=actions.Points(A3), v=actions.Vectors(A3))
+    with pytest.raises(FrameError, match="of='v'"):
+        frames.Minimal(of="v").bind(both)
+
+
+def test_single_precision_in_flat_clouds(generator):
+    """Large inverses are multiplied in double precision: the canonical form is that of the same numbers in double."""
+    A3 = groups.Affine(3)
+    flat = cloud(8, 9, 3, generator) * torch.tensor([1.0, 1e-1, 1e-4])
+    turned = (flat @ groups.SpecialOrthogonal(3).haar(8, generator=generator, dtype=torch.float64).mT).float()
+    signature = actions.Points(A3) >> actions.Trivial(A3)
+    single, double = (coset.symmetrize(lambda x, f=f: f(x).tanh().sum(1), signature) for f in (torch.Tensor.double, torch.clone))
+    assert (single(turned) - double(turned.double())).abs().max() < 1e-5

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ..actions.layout import Layout
-from ..errors import InputError, describe, explain
+from ..errors import FrameError, InputError, describe, explain
 from ..groups.base import Group
 from ..tree import Tree
-from .base import ordered_leaves, traced
+from .base import ordered_leaves, selected_keys, traced
 from .reduced import Reduced, Section, named_rows, numbers
 
 SINGULAR = 16.0
@@ -28,6 +28,16 @@ class WhitenedMinimal(Reduced):
     the frame of rotations takes up, so the measure is the same; its gradient is finite where singular values coincide.
     Under SL(d), L is divided by det(L)^(1/d).
     """
+
+    def prepare(self, group: Group) -> None:
+        """Refuse affine groups where no positions say what translations did."""
+        leaves, chosen = self.source.items(), selected_keys(self.of)  # type: ignore[union-attr]
+        if group.translates and not any(leaf.affine for key, leaf in leaves.items() if not chosen or key in chosen):
+            named = f"of={self.of!r} of inputs" if chosen else "a minimal frame of inputs"
+            raise FrameError(
+                explain(f"{named} {self.source} under {group}", "positions, which translations move", "declare (and name) them as Points")
+            )
+        super().prepare(group)
 
     def section(self, inputs: Tree, at: Layout) -> Section:
         """The Cholesky factor of the second moments, and the centroid."""
