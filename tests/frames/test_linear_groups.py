@@ -186,7 +186,7 @@ def test_too_few_points():
 
 def test_affine_maps_need_positions():
     A3 = groups.Affine(3)
-    with pytest.raises(FrameError, match="declare .* as Points"):
+    with pytest.raises(FrameError, match=r"declare .* as Points"):
         coset.symmetrize(lambda v: v, actions.Vectors(A3, points=True) >> actions.Vectors(A3, points=True))
     both = actions.Dict(p=actions.Points(A3), v=actions.Vectors(A3))
     with pytest.raises(FrameError, match="of='v'"):
