@@ -10,7 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, describe, explain
+from ..errors import InputError, describe, explain, require_extra
+
+try:
+    from ase.calculators.calculator import PropertyNotImplementedError, equal
+except ImportError as error:
+    raise require_extra("ase", "atoms") from error
 
 ENERGIES = ("free_energy", "energy")
 """What forces may be the gradient of, in order of preference."""
@@ -71,19 +76,30 @@ class CalculatorPotential(nn.Module):
         atoms.info = dict(self.template.info)
         if cell is not None:
             atoms.set_cell(cell, scale_atoms=False)
-        elif atoms.cell.rank == 3:  # a box around an isolated structure stays where it is, with the structure in the middle
-            positions = positions + 0.5 * atoms.cell.array.sum(0)
+        # a box around an isolated structure stays where it is, with the structure in the middle
+        middle = 0.5 * atoms.cell.array.sum(0) if cell is None and atoms.cell.rank == 3 else np.zeros(3)
         atoms.set_constraint()
-        atoms.positions[:] = positions
+        atoms.positions[:] = positions + middle
         changes = self.calculator.check_state(atoms)
-        if changes:
-            self.calculator.reset()
+        if changes or not equal(getattr(self.calculator.atoms, "info", None), atoms.info):
+            changes = changes or list(CHANGES)
+            forget(self.calculator)
         if changes or any(name not in self.calculator.results for name in wanted):
             self.calculator.calculate(atoms, list(wanted), changes or list(CHANGES))
-        found = {name: self.calculator.results[name] for name in wanted}
+        found = {name: np.array(self._found(name), dtype=float) for name in wanted}
         if "stress" in found:
-            found["stress"] = matrix_of_voigt(np.asarray(found["stress"]))
-        return {name: np.array(value, dtype=float) for name, value in found.items()}
+            found["stress"] = matrix_of_voigt(found["stress"])
+        if "dipole" in found:
+            found["dipole"] = found["dipole"] - charge_of(atoms) * middle
+        return found
+
+    def _found(self, name: str) -> Any:
+        results = self.calculator.results
+        if name == "free_energy" and name not in results:
+            name = "energy"
+        if results.get(name) is None:
+            raise PropertyNotImplementedError(f"{name} not present in this calculation")
+        return results[name]
 
     def spin(self, positions: np.ndarray, cell: np.ndarray, name: str) -> np.ndarray:
         """(3,) the change of the energy per radian when atoms and cell turn about the three axes together."""
@@ -93,6 +109,21 @@ class CalculatorPotential(nn.Module):
             up, down = (self.run(positions @ t.T, cell @ t.T, (name,))[name] for t in turned)
             found.append((up - down) / (2 * ANGLE))
         return np.array(found)
+
+
+def charge_of(atoms: Any) -> float:
+    """The total charge in ``info``, zero where there is none."""
+    return float(atoms.info.get("charge", 0))
+
+
+def forget(calculator: Any) -> None:
+    """Make a calculator, and those that it mixes, start again; they compare structures without ``info``."""
+    for part in getattr(getattr(calculator, "mixer", calculator), "calcs", ()):
+        forget(part)
+    if hasattr(calculator, "reset"):
+        calculator.reset()
+    else:
+        calculator.atoms, calculator.results = None, {}
 
 
 class _Evaluate(torch.autograd.Function):
@@ -160,6 +191,9 @@ class ModulePotential(nn.Module):
         inputs: which quantity each parameter of ``forward`` is; found from their names when left out, else the first
             three are positions, numbers and cell.
         spread: also give the forces of every single evaluation, for their spread over the frame.
+
+    Attributes:
+        slope: whether the last energies had a gradient.
     """
 
     def __init__(self, module: nn.Module | Callable[..., Any], inputs: Mapping[str, str] | None = None, spread: bool = True):
@@ -168,7 +202,7 @@ class ModulePotential(nn.Module):
         self.inputs = dict(inputs) if inputs is not None else _inputs_of(module)
         parameters = [p for p in module.parameters() if p.is_floating_point()] if isinstance(module, nn.Module) else []
         self.like = parameters[0] if parameters else torch.zeros((), dtype=torch.float64)
-        self.direct = True
+        self.direct = self.slope = True
 
     def forward(self, positions: Tensor, numbers: Tensor, **more: Tensor) -> dict[str, Tensor]:
         """A dictionary of recognized quantities, with leading axis R."""
@@ -187,10 +221,13 @@ class ModulePotential(nn.Module):
     def _call(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
         arguments = {name: self._cast(_blank(given, kind)) for name, kind in self.inputs.items()}
         found = self.module(**arguments)
-        return {name: value.to(torch.float64) for name, value in tidy(found, given["positions"]).items()}
+        found = {name: value.to(torch.float64) for name, value in tidy(found, given["positions"]).items()}
+        self.slope = found["energy"].requires_grad
+        return found
 
     def _cast(self, x: Tensor) -> Tensor:
-        return x.to(device=self.like.device, dtype=self.like.dtype if x.is_floating_point() else x.dtype)
+        """A copy, which the module may change in place."""
+        return x.to(device=self.like.device, dtype=self.like.dtype if x.is_floating_point() else x.dtype, copy=True)
 
 
 def _blank(given: dict[str, Tensor], kind: str) -> Tensor:

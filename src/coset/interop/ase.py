@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from .. import actions, frames, groups
 from ..errors import FrameError, GroupError, InputError, describe, explain, require_extra
 from ..symmetrized import Stats, Symmetrized
 from . import _crystals as crystals
-from ._potentials import PER_ATOM, PER_SAMPLE, CalculatorPotential, ModulePotential
+from ._potentials import PER_ATOM, PER_SAMPLE, CalculatorPotential, ModulePotential, charge_of
 
 try:
-    from ase.calculators.calculator import Calculator, all_changes
+    from ase.calculators.calculator import Calculator, all_changes, all_properties, equal
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.outputs import Properties
     from ase.stress import full_3x3_to_voigt_6_stress
 except ImportError as error:
     raise require_extra("ase", "atoms") from error
@@ -56,8 +59,11 @@ class SymmetrizedCalculator(Calculator):
         conservative: False takes a module's own ``forces`` and ``stress``, freed of net force and torque.
         inputs: which quantity (``positions numbers cell pbc charge spin``) each parameter of the module is, by name.
         spread: give the standard deviations over the frame of forces too; for modules this costs a backward pass.
-        symmetry: the distance in angstrom up to which crystal symmetry counts; None leaves the space group alone.
+        symmetry: the distance in angstrom up to which crystal symmetry counts; forces lose the part that breaks it, so atoms displaced
+            by less count as not displaced. None leaves the space group alone.
         chunk: the largest number of copies that a module sees at once.
+
+    Modules run in evaluation mode; theirs is put back. Energy and forces of a random frame belong to the same elements.
 
     Results are those of the potential, and for each the standard deviation over the frame's elements as ``*_std``.
 
@@ -79,11 +85,19 @@ class SymmetrizedCalculator(Calculator):
         conservative: bool = True,
         inputs: Mapping[str, str] | None = None,
         spread: bool = True,
-        symmetry: float | None = 1e-3,
+        symmetry: float | None = 1e-5,
         chunk: int | None = None,
     ):
         super().__init__()
         self.asked, self.conservative, self.symmetry, self.chunk, self.spread = frame, conservative, symmetry, chunk, spread
+        if isinstance(potential, SinglePointCalculator):
+            raise InputError(
+                explain(
+                    f"{describe(potential)}, the stored results of one structure",
+                    "a calculator that can be evaluated at turned structures",
+                    "pass the calculator that these results came from",
+                )
+            )
         if hasattr(potential, "implemented_properties") and hasattr(potential, "calculate"):
             self.potential: CalculatorPotential | ModulePotential = CalculatorPotential(potential)
             self.implemented_properties = [name for name in potential.implemented_properties if name in KNOWN]
@@ -119,6 +133,16 @@ class SymmetrizedCalculator(Calculator):
         results.setdefault("free_energy", results["energy"])
         self.results = results
 
+    def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation: what ASE compares, and ``info``, which holds charge and spin."""
+        changes = super().check_state(atoms, tol=tol)
+        same = self.atoms is not None and equal(self.atoms.info, atoms.info)
+        return changes if same else [*changes, "info"]
+
+    def export_properties(self) -> Properties:
+        """The results that ASE has names for."""
+        return Properties({name: value for name, value in self.results.items() if name in all_properties})
+
     def explain(self, atoms: Any) -> str:
         """Which frame a structure gets, and why."""
         if self.asked is not None:
@@ -148,7 +172,7 @@ class SymmetrizedCalculator(Calculator):
         if kind not in self._built:
             group = groups.Euclidean(3) if not periodic else _rotations(atoms)
             if isinstance(self.potential, ModulePotential):
-                with torch.no_grad():
+                with _evaluating(self.potential), torch.no_grad():
                     wanted = tuple(self.potential(**inputs))
             source = _source(group, inputs)
             target = actions.Dict(**{name: _kind(group, name) for name in wanted})
@@ -180,6 +204,8 @@ class SymmetrizedCalculator(Calculator):
         if isinstance(self.potential, ModulePotential):
             return properties
         wanted = {"energy", *self.potential.available(("free_energy",)), *properties}
+        if self.asked is not None and self.asked.stochastic:  # everything from the same elements
+            wanted |= {"forces", "stress"}
         if "stress" in wanted:
             wanted.add("forces")
         if not periodic:
@@ -193,7 +219,8 @@ class SymmetrizedCalculator(Calculator):
         stretched = {**inputs, "positions": positions + positions @ (strain + strain.T) / 2}
         if "cell" in inputs:
             stretched["cell"] = inputs["cell"] + inputs["cell"] @ (strain + strain.T) / 2
-        values, stats = model(**stretched, return_stats=True)
+        with _evaluating(model):
+            values, stats = model(**stretched, return_stats=True)
         results = {name: value[0].detach().cpu().numpy() for name, value in values.items()}
         for name, value in stats.std.items():
             results[f"{name}_std"] = value[0].detach().cpu().numpy()
@@ -201,12 +228,14 @@ class SymmetrizedCalculator(Calculator):
         if self.conservative and energy.requires_grad and self._has_slope(results):
             slope, tension = torch.autograd.grad(energy.sum(), (positions, strain), allow_unused=True)
             results["forces"] = np.zeros_like(atoms.positions) if slope is None else -slope[0].numpy()
+            if periodic:  # the first atom is the origin of the others
+                results["forces"][0] -= results["forces"].sum(0)
             if tension is not None and atoms.cell.rank == 3 and (isinstance(self.potential, ModulePotential) or "stress" in results):
                 results["stress"] = (tension / atoms.get_volume()).numpy()
         elif "forces" in results and not self.conservative:
             results["forces"] = without_net(results["forces"], atoms.positions, torque=not periodic)
         if "dipole" in results and not periodic:
-            results["dipole"] = results["dipole"] + float(atoms.info.get("charge", 0)) * atoms.positions.mean(0)
+            results["dipole"] = results["dipole"] + charge_of(atoms) * atoms.positions.mean(0)
         for name in ("energy", "free_energy", "energy_std", "free_energy_std"):
             if name in results:
                 results[name] = float(results[name])
@@ -214,7 +243,19 @@ class SymmetrizedCalculator(Calculator):
 
     def _has_slope(self, results: dict[str, Any]) -> bool:
         """Whether the energy has a gradient: modules by autograd, calculators by their forces."""
-        return isinstance(self.potential, ModulePotential) or "forces" in results
+        return self.potential.slope if isinstance(self.potential, ModulePotential) else "forces" in results
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and then what was there."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def _check(atoms: Any) -> None:
