@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import os
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -97,6 +100,48 @@ def medians(repeats: int, *functions: Callable[[], object]) -> list[float]:
             function()
             times[number].append(time.process_time() - begin)
     return [statistics.median(one) for one in times]
+
+
+def resident(fresh: bool = False) -> float:
+    """The largest resident memory of this process, in MiB: so far, or (``fresh``) from now on where Linux allows a reset."""
+    if fresh:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return float(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def grown(build: Callable[[], Callable[[], object]]) -> float | None:
+    """Peak resident memory in MiB of one call of ``build()`` in a forked process, over what stood before the call.
+
+    The process inherits what was imported, and gives memory that earlier calls freed back to the system first, so
+    that it does not hide the growth. None where processes cannot fork, or the call was killed.
+    """
+    if not hasattr(os, "fork"):
+        return None
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            call = build()
+            with contextlib.suppress(AttributeError, OSError):
+                ctypes.CDLL(None).malloc_trim(0)
+            before = resident(fresh=True)
+            call()
+            os.write(write, f"{resident() - before:.3f}".encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return float(text) if text else None
 
 
 def python_calls(function: Callable[[], object]) -> int:

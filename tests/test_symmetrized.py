@@ -101,6 +101,92 @@ def test_chunks_of_nested_outputs_and_ragged_inputs():
         assert torch.allclose(whole[key], part[key], atol=1e-5)
 
 
+CUBE = torch.tensor([[a, b, c] for a in (-1.0, 1) for b in (-1.0, 1) for c in (-1.0, 1)], dtype=torch.float64)
+
+
+def pooled(x):
+    """Not equivariant, one vector per sample."""
+    return torch.sin(x + 0.3).mean(1) * x[:, 0].cos()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 8, 1000])
+@pytest.mark.parametrize("per_point", [False, True])
+@pytest.mark.parametrize(
+    ("frame", "group"),
+    [
+        (frames.Given(O3.haar(6, dtype=torch.float64), torch.tensor([1.0, 0, 2, 3, 0.5, 1], dtype=torch.float64)), O3),
+        (frames.Quadrature(4), O3),
+        (frames.PCA(), E3),
+        (frames.PCA(), SO3),
+        (frames.Weighted(), E3),
+        (frames.Minimal(colours=frames.UNCOLOURED), E3),
+        (frames.Chain(frames.Center(), frames.Full(3)), SE3),
+    ],
+    ids=lambda value: repr(value),
+)
+def test_chunks_change_nothing_but_memory(frame, group, per_point, chunk):
+    x = torch.stack([CUBE, *torch.randn(2, 8, 3, dtype=torch.float64)])
+    net = cubic if per_point else pooled
+    signature = actions.Points(group) >> actions.Vectors(group, points=per_point)
+    results = []
+    for size in (None, chunk):
+        seen = x.clone().requires_grad_()
+        model = Symmetrized(net, signature, frame, chunk=size)
+        y, stats = model(seen, return_stats=True)
+        (slope,) = torch.autograd.grad(model(seen).square().sum(), seen)
+        results.append((y, model(seen), stats.std, slope))
+        residual = stats.residual
+        if size is None:
+            first = residual
+    for one, other in zip(*results, strict=True):
+        assert torch.allclose(one, other, atol=1e-9, rtol=1e-9)
+    assert first == (None if residual is None else pytest.approx(residual, rel=1e-6))
+
+
+def test_no_more_canonical_inputs_than_a_chunk_stand_at_once():
+    seen = []
+    source = actions.Vectors(O3)
+
+    class Watched(actions.Vectors):
+        def each(self, g, weights, x, size):
+            seen.append(weights.shape[0] * x.shape[0])
+            return super().each(g, weights, x, size)
+
+    Symmetrized(cubic, Watched(O3) >> source, frames.Haar(50), chunk=12)(torch.randn(4, 3))
+    assert seen
+    assert max(seen) <= 12
+    seen.clear()
+    Symmetrized(cubic, Watched(O3) >> source, frames.Haar(50))(torch.randn(4, 3))
+    assert seen == [200]
+
+
+@pytest.mark.parametrize("chunk", [3, 4, 9])
+def test_chunks_of_images_that_turn_on_their_side(chunk):
+    x = torch.randn(4, 1, 4, 6)
+    net = lambda x: torch.stack([x.square().mean((1, 2, 3)), x[:, 0, 0, 0].sin()], -1)  # noqa: E731
+    whole, stats = symmetrize(net, IMAGES, frames.Full())(x, return_stats=True)
+    part, more = symmetrize(net, IMAGES, frames.Full(), chunk=chunk)(x, return_stats=True)
+    assert torch.allclose(whole, part, atol=1e-6)
+    assert torch.allclose(stats.std, more.std, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [None, 2, 4])
+def test_integers_cannot_be_averaged_in_chunks_either(chunk):
+    model = Symmetrized(lambda x: (x > 0).long(), actions.Vectors(C4) >> actions.Trivial(C4), frames.Full(), chunk=chunk)
+    with pytest.raises(InputError, match=r"torch.int64 values over (4|2|several) elements.*numbers that can be averaged"):
+        model(torch.randn(2, 2))
+
+
+def test_the_spread_of_many_chunks_loses_no_digits():
+    source = actions.Vectors(O3)
+    frame = frames.Given(O3.haar(400, dtype=torch.float64))
+    net = lambda x: 1e4 + x.sin()  # noqa: E731
+    x = torch.randn(2, 3)
+    spreads = [Symmetrized(net, source >> actions.Trivial(O3), frame, chunk=c)(x, return_stats=True)[1].std for c in (None, 2)]
+    exact = Symmetrized(net, source >> actions.Trivial(O3), frame)(x.double(), return_stats=True)[1].std
+    assert torch.allclose(spreads[1].double(), exact, rtol=1e-2)
+
+
 def test_chunks_are_refused_while_batchnorm_trains():
     net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 3))
     model = symmetrize(net, IMAGES, frames.Full(), chunk=4)

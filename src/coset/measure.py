@@ -72,6 +72,32 @@ class Measure:
         """(B,) the entropy of the weights, in nats."""
         return torch.special.entr(self.weights).sum(0)
 
+    def between(self, start: int, stop: int) -> Measure:
+        """The cosets start ... stop - 1, with the weights that they have."""
+        if (start, stop) == (0, self.cosets):
+            return self
+        k, form = slice(start * self.size, stop * self.size), slice(start * self.samples, stop * self.samples)
+        forms = torch.arange(form.start, form.stop, device=self.weights.device)
+        return replace(
+            self,
+            elements=tree_map(lambda leaf: leaf[k], self.elements),
+            weights=self.weights[k],
+            cosets=stop - start,
+            permutations=None if self.permutations is None else self.permutations[k],
+            ties=None if self.ties is None else self.ties[form],
+            orbits=None if self.orbits is None else self.orbits.take(forms),
+            nested=None if self.nested is None else self.nested[k],
+        )
+
+    def weighted(self, factors: Tensor) -> Measure:
+        """The weights multiplied by factors (K, B) or (K, 1)."""
+        return replace(self, weights=self.weights * factors)
+
+    def normalized(self) -> tuple[Measure, Shaped[Tensor, " B"]]:
+        """The measure with weights that sum to one (or are all zero), and the sums that they had."""
+        total = self.weights.sum(0)
+        return replace(self, weights=self.weights / torch.where(total > 0, total, 1.0)), total
+
     def moved_by(self, h: Tree) -> Measure:
         """The measure pushed forward under g -> hg, with h of batch shape (B,)."""
         return replace(self, elements=self.group.compose(tree_map(lambda leaf: leaf.unsqueeze(0), h), self.elements))

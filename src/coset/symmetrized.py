@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .actions.base import Action
-from .actions.layout import Layout
 from .actions.signature import Signature
 from .actions.trees import Dict, Pullback, Tuple, call, visit
 from .choose import choose
 from .errors import FrameError, InputError, SignatureError, explain
 from .frames.base import Frame, traced
 from .measure import Measure
+from .pieces import Running, pieces, restricted
 from .refine import refine
-from .transport import canonicalize, carry, integrate, shape_classes
+from .transport import canonicalize, carry, shape_classes
 from .tree import Tree, children, first, is_container, leaves, rebuild, tree_map
 
 
@@ -55,7 +55,9 @@ class Symmetrized(nn.Module):
         model: any callable or module.
         signature: ``source >> target``.
         frame: an unbound frame.
-        chunk: the largest number of samples that enter the model at once; None for all at once.
+        chunk: the largest number of samples that enter the model at once; None for all at once. Canonical inputs and
+            outputs are made and integrated as they come, so memory does not grow with the number of cosets, but for
+            what autograd keeps when gradients are on.
         reason: why this frame was chosen, for ``repr``.
 
     Example:
@@ -103,17 +105,22 @@ class Symmetrized(nn.Module):
         if not traced(inputs):
             measure = refine(measure, source, inputs, at)
         rows = self._rows(measure, inputs)
-        carried = None
-        for part in shape_classes(measure, source, inputs, rows):
-            canonical = canonicalize(measure, source, inputs, at, part)
-            outputs = self._evaluate(canonical, part.shape[0])
+        parts = shape_classes(measure, source, inputs, rows)
+        self._refuse_batchnorm(max(part.shape[0] for part in parts))
+        labels = measure.nested.unique().tolist() if return_stats and measure.nested is not None else []
+        whole, nested = Running(target, at, return_stats), [Running(target, at, False) for _ in labels]
+        for piece, share, own in pieces(measure, parts, self.chunk):
+            canonical = canonicalize(piece, source, inputs, at, own)
+            outputs = self._evaluate(canonical, own.shape[0])
             _check_outputs(target, outputs)
-            more = carry(measure, target, outputs, at, part, source.layout(canonical), spread=return_stats)
-            carried = more if carried is None else _sum(target, carried, more)
-        mean, spread = integrate(measure, target, carried, at, spread=return_stats)
+            carried = carry(piece, target, outputs, at, own, source.layout(canonical), spread=return_stats)
+            whole.add(piece, share, carried)
+            for label, running in zip(labels, nested, strict=True):
+                running.add(*restricted(piece, share, piece.nested == label), carried)  # type: ignore[arg-type]
+        mean, spread = whole.result()
         if not return_stats:
             return mean
-        residual = _residual(measure, target, carried, mean, at)
+        residual = _residual(mean, [running.result()[0] for running in nested])
         return mean, Stats(spread, int(rows.shape[0]), measure.order, measure.cosets, residual)
 
     def _rows(self, measure: Measure, inputs: Tree) -> Tensor:
@@ -123,11 +130,11 @@ class Symmetrized(nn.Module):
             return every
         return every[measure.coset_weights().flatten() > 0]
 
-    def _evaluate(self, canonical: Tree, count: int) -> Any:
-        source = self.signature.source
-        if self.chunk is None or count <= self.chunk:
-            return call(self.model, source, canonical)
-        if self.training and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.modules()):
+    def _refuse_batchnorm(self, count: int) -> None:
+        """Raise where ``count`` samples would enter a training model in chunks that change the statistics of BatchNorm."""
+        if self.chunk is None or count <= self.chunk or not self.training:
+            return
+        if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.modules()):
             raise InputError(
                 explain(
                     f"chunk={self.chunk} while training a model with BatchNorm",
@@ -135,6 +142,11 @@ class Symmetrized(nn.Module):
                     "call eval(), set chunk=None, or use GroupNorm or LayerNorm",
                 )
             )
+
+    def _evaluate(self, canonical: Tree, count: int) -> Any:
+        source = self.signature.source
+        if self.chunk is None or count <= self.chunk:
+            return call(self.model, source, canonical)
         at = source.layout(canonical)
         every = torch.arange(count, device=first(canonical).device)
         parts = every.split(self.chunk)
@@ -234,28 +246,12 @@ def _concatenate(pieces: list[Any]) -> Any:
     return rebuild(head, {key: _concatenate([children(piece)[key] for piece in pieces]) for key in children(head)})
 
 
-def _sum(target: Action, one: Tree, other: Tree) -> Tree:
-    """Add what different pairs contributed; data that is not averaged comes from the first."""
-    values: list[Any] = []
-    visit(target, other, lambda action, y, name: values.append(y), "output")
-    numbers = iter(values)
-
-    def add(action: Action, y: Any, name: str) -> Any:
-        more = next(numbers)
-        return y + more if isinstance(y, Tensor) and action.averaged else y
-
-    return visit(target, one, add, "output")
-
-
-def _residual(measure: Measure, target: Action, carried: Tree, mean: Tree, at: Layout) -> float | None:
+def _residual(mean: Tree, nested: list[Tree]) -> float | None:
     """The largest relative distance between averages over the sub-rules of a quadrature and the average."""
-    if measure.nested is None:
+    if not nested:
         return None
-    labels = measure.nested.to(measure.weights.device)
     worst = 0.0
-    for label in range(int(labels.max()) + 1):
-        weights = measure.weights * (labels == label).to(measure.weights.dtype)[:, None]
-        part, _ = integrate(replace(measure, weights=weights / weights.sum(0)), target, carried, at)
+    for part in nested:
         for value, other in zip(leaves(mean), leaves(part), strict=True):
             if value.is_floating_point() or value.is_complex():
                 scale = value.detach().abs().square().mean().sqrt().clamp_min(torch.finfo(value.dtype).tiny)

@@ -238,40 +238,34 @@ def _carry_coset(action: Action, stacked: Tensor, measure: Measure, at: Layout) 
     return gather_points(torch.argsort(measure.permutations, dim=-1), moved) if matched else moved  # type: ignore[arg-type]
 
 
-def integrate(measure: Measure, target: Action, carried: Tree, at: Layout, *, spread: bool = False) -> tuple[Tree, Tree]:
-    """The mean of what :func:`carry` returned, and its standard deviation over the measure where ``spread`` asks for it.
+def mean_and_spread(measure: Measure, values: Tensor, at: Layout, name: str, spread: bool) -> tuple[Tensor, Tensor | None]:
+    """The mean of one leaf of what :func:`carry` returned, and its standard deviation where ``spread`` asks for it.
 
-    Returns:
-        Two trees like the outputs; the second holds None where a standard deviation means nothing.
+    Args:
+        measure: weights that sum to one.
+        values: (cosets or K or 1, B or N, ...); a single entry is the mean already.
+        at: the layout of the inputs.
+        name: how messages call the leaf.
+        spread: whether to compute the standard deviation.
     """
-    spreads: list[Tensor | None] = []
-
-    def average(action: Action, values: Any, name: str) -> Any:
-        if not isinstance(values, Tensor) or not action.averaged:
-            spreads.append(None)
-            return values
-        weights = measure.weights if values.shape[0] == measure.weights.shape[0] else measure.coset_weights()
-        mean, deviation = _mean(per_row(weights, at, values[0]), values, name, spread)
-        spreads.append(deviation)
-        return mean
-
-    mean = visit(target, carried, average, "output")
-    values = iter(spreads)
-    return mean, visit(target, carried, lambda action, y, name: next(values), "output")
-
-
-def _mean(weights: Tensor, values: Tensor, name: str, spread: bool) -> tuple[Tensor, Tensor | None]:
     if values.shape[0] == 1:
-        return values[0], torch.zeros_like(values[0]) if spread else None
-    if not (values.is_floating_point() or values.is_complex()):
-        raise InputError(
-            explain(
-                f"{name} holds {values.dtype} values over {values.shape[0]} elements",
-                "numbers that can be averaged",
-                "return scores or logits and decide afterwards, or declare it Ignore",
-            )
-        )
+        return values[0], torch.zeros_like(values[0].abs()) if spread else None
+    averageable(values, name)
+    weights = measure.weights if values.shape[0] == measure.weights.shape[0] else measure.coset_weights()
+    weights = per_row(weights, at, values[0])
     mean = weigh(weights, values).sum(0)
     if not spread:
         return mean, None
     return mean, weigh(weights, (values - mean).detach().abs().square()).sum(0).clamp_min(0).sqrt()
+
+
+def averageable(values: Tensor, name: str) -> None:
+    """Raise where an average of several values means nothing."""
+    if not (values.is_floating_point() or values.is_complex()):
+        raise InputError(
+            explain(
+                f"{name} holds {values.dtype} values over {values.shape[0] if values.shape[0] > 1 else 'several'} elements",
+                "numbers that can be averaged",
+                "return scores or logits and decide afterwards, or declare it Ignore",
+            )
+        )
