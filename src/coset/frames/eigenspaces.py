@@ -115,22 +115,23 @@ def orthonormal(rows: Float[Tensor, "R c m"], tol: float) -> tuple[Float[Tensor,
         (R, m, m) orthogonal matrices, and the number of columns that the rows determine.
     """
     view, m = rows, rows.shape[2]
-    columns: list[Tensor] = []
+    basis = rows.new_zeros(rows.shape[0], m, 0)
     ranks = torch.zeros(rows.shape[0], dtype=torch.long, device=rows.device)
     spare = torch.eye(m, dtype=rows.dtype, device=rows.device).expand(rows.shape[0], m, m)
-    for _ in range(m):
+    for done in range(m):
         found, row = _first_long(view, tol)
-        _, other = _first_long(spare, 0.0)
+        if done and not bool(found.any()):
+            eye = torch.eye(m, dtype=rows.dtype, device=rows.device).expand(rows.shape[0], m, m)
+            return torch.cat([basis, torch.linalg.qr(torch.cat([basis, eye], 2))[0][:, :, done:]], 2), ranks
         ranks = ranks + found
-        row = torch.where(found[:, None], row, other)
+        row = torch.where(found[:, None], row, _first_long(spare, 0.0)[1]).unsqueeze(2)
         for _ in range(2):
-            for q in columns:
-                row = row - q * (q * row).sum(1, keepdim=True)
+            row = row - basis @ (basis.mT @ row)
         q = row / row.norm(dim=1, keepdim=True)
-        columns.append(q)
-        view = (view - (view @ q.unsqueeze(2)) * q.unsqueeze(1)) * found[:, None, None]
-        spare = spare - (spare @ q.unsqueeze(2)) * q.unsqueeze(1)
-    return torch.stack(columns, 2), ranks
+        basis = torch.cat([basis, q], 2)
+        view = (view - (view @ q) * q.mT) * found[:, None, None]
+        spare = spare - (spare @ q) * q.mT
+    return basis, ranks
 
 
 def _first_long(rows: Tensor, tol: float) -> tuple[Tensor, Tensor]:
