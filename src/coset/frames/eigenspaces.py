@@ -158,7 +158,7 @@ def canonical_bases(spaces: Spaces, tol: float) -> tuple[Float[Tensor, "B k k"],
         which, space = (sizes == m).nonzero().unbind(1)
         inside = spaces.block[which] == space[:, None]
         places = number.expand(len(which), k)[inside].reshape(-1, m)
-        part = sums[which].gather(2, places.unsqueeze(1).expand(-1, sums.shape[1], -1))
+        part = sums.mT[which[:, None], places].mT
         block, ranks = orthonormal(part, tol)
         basis[which[:, None, None], places[:, :, None], places[:, None, :]] = block
         fixed[which[:, None], places] = number[:m] < ranks[:, None]
