@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,11 +47,33 @@ class Row:
 
 
 @dataclass
+class Table:
+    """Figures side by side: a caption, the columns' names, and rows of a name and numbers (None where there is none)."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+
+    def printed(self) -> str:
+        """Aligned text."""
+        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        lines = [[f"{self.columns[0]:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(self.columns[1:], widths[1:], strict=True))]]
+        lines += [[f"{row[0]:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True))] for row in self.rows]
+        return "\n".join(["  " + self.caption, *("  " + "  ".join(line) for line in lines)])
+
+    def markdown(self) -> list[str]:
+        """The lines of a section."""
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
+        return [self.caption, "", *("| " + " | ".join(line) + " |" for line in lines), ""]
+
+
+@dataclass
 class Bench:
     """A benchmark run: options, rows, and the table that is printed and recorded."""
 
     title: str
     rows: list[Row] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         parser = argparse.ArgumentParser(description=self.title)
@@ -78,14 +101,21 @@ class Bench:
             met = value >= at_least
         self.rows.append(Row(what, value, unit, bound, met))
 
+    def table(self, caption: str, columns: list[str], rows: list[list[Any]]) -> None:
+        """Keep figures that are read side by side: rows of a name and numbers (None where there is none)."""
+        shown = [[str(row[0]), *("—" if cell is None else f"{cell:.3g}" for cell in row[1:])] for row in rows]
+        self.tables.append(Table(caption, columns, shown))
+
     def finish(self) -> None:
         """Print the table, and record it when asked."""
         width = max(len(row.what) for row in self.rows)
         print(f"{self.title} (torch {torch.__version__}, one thread{', smoke size' if self.smoke else ''})")
+        for table in self.tables:
+            print(table.printed())
         for row in self.rows:
             print(f"  {row.what:<{width}}  {row.text:>10}  {row.bound:>10}  {row.status}")
         if self.options.record and not self.smoke:
-            record(self.title, self.rows, self.options.seed, time.time() - self.start)
+            record(self, time.time() - self.start)
 
 
 def medians(repeats: int, *functions: Callable[[], object]) -> list[float]:
@@ -178,8 +208,9 @@ def commit() -> str:
     return hash_ + ("+" if dirty else "")
 
 
-def record(title: str, rows: list[Row], seed: int, seconds: float) -> None:
+def record(bench: Bench, seconds: float) -> None:
     """Replace this benchmark's section of RESULTS.md."""
+    title, seed = bench.title, bench.options.seed
     script = Path(sys.argv[0]).name
     lines = [
         f"## {title}",
@@ -187,9 +218,10 @@ def record(title: str, rows: list[Row], seed: int, seconds: float) -> None:
         f"`python benchmarks/{script} --record --seed {seed}` · commit {commit()} · seed {seed} · {machine()}, one thread · "
         f"torch {torch.__version__} · {seconds:.0f} s",
         "",
+        *(line for table in bench.tables for line in table.markdown()),
         "| what | measured | bound | status |",
         "|---|---|---|---|",
-        *(f"| {row.what} | {row.text} | {row.bound} | {row.status} |" for row in rows),
+        *(f"| {row.what} | {row.text} | {row.bound} | {row.status} |" for row in bench.rows),
         "",
     ]
     path = HERE / "RESULTS.md"

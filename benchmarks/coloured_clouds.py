@@ -1,15 +1,18 @@
-"""The frame of unordered, coloured clouds: all g2 molecules in one padded batch, and large generic clouds in bounded memory."""
+"""The frame of unordered, coloured clouds: g2 molecules in one padded batch; large clouds, spheres and polygons in bounded memory."""
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import resource
+from collections.abc import Callable
 
 import torch
-from _bench import Bench, medians
+from _bench import Bench, grown, medians
 from torch import Tensor
 
 from coset import actions, frames, groups
+from coset.measure import Measure
 
 ASE = importlib.util.find_spec("ase") is not None
 
@@ -33,6 +36,55 @@ def molecules() -> dict[str, Tensor]:
 def peak() -> float:
     """The largest resident memory of the process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def sphere(batch: int, points: int) -> Tensor:
+    """Random points on the unit sphere."""
+    return torch.nn.functional.normalize(torch.randn(batch, points, 3), dim=-1)
+
+
+def polygon(points: int, d: int) -> Tensor:
+    """A regular polygon in d dimensions, in a random position."""
+    angle = torch.arange(points, dtype=torch.float64) * (2 * math.pi / points)
+    flat = torch.nn.functional.pad(torch.stack([angle.cos(), angle.sin()], -1), (0, d - 2))
+    group = groups.Symmetric(points) * groups.Orthogonal(d)
+    return actions.Points(group).act(group.sample(1), flat.float()[None])
+
+
+def sets(bench: Bench, name: str, frame: Callable[[Tensor], Measure], x: Tensor, at_most: float | None = None) -> None:
+    """Time and peak memory of the frame of one batch of sets."""
+
+    def build() -> Callable[[], object]:
+        frame(torch.randn(2, 5, x.shape[-1]))
+        return lambda: frame(x)
+
+    (seconds,) = medians(1 if bench.smoke else 5, lambda: frame(x))
+    bench.add(name, 1e3 * seconds, " ms", at_most=at_most)
+    bench.add(f"{name}: peak memory", grown(build), " MiB", at_most=1024.0)
+
+
+def without_order(bench: Bench) -> None:
+    """S_n x O(3) on clouds with distinct radii, clouds on one sphere, and regular polygons."""
+    frame = frames.Minimal().bind(actions.Points(groups.Symmetric() * groups.Orthogonal(3)))
+    plane = frames.Minimal().bind(actions.Points(groups.Symmetric() * groups.Orthogonal(2)))
+    few, many, large, sides = (4, 20, 30, 20) if bench.smoke else (256, 100, 1000, 500)
+    some = 2 if bench.smoke else 16
+    full = not bench.smoke
+    name = f"S_n x O(3), n = {many}, B = {few}"
+    sets(bench, f"{name}, distinct radii", frame, torch.randn(few, many, 3), at_most=50.0 if full else None)
+    sets(bench, f"{name}, on one sphere", frame, sphere(few, many), at_most=5000.0 if full else None)
+    bench.add(f"{name}: frame-averaging-pytorch (has no frame of sets)", None)
+    name = f"S_n x O(3), n = {large}, B = {some}"
+    sets(bench, f"{name}, distinct radii", frame, torch.randn(some, large, 3))
+    sets(bench, f"{name}, on one sphere", frame, sphere(some, large))
+    for d, bound, order in ((2, plane, 2 * sides), (3, frame, 4 * sides)):
+        x = polygon(sides, d)
+        sets(bench, f"S_n x O({d}), regular {sides}-gon", bound, x)
+        bench.add(
+            f"S_n x O({d}), regular {sides}-gon: elements found, {order} expected: difference",
+            abs(float(bound(x).order) - order),
+            at_most=0.0,
+        )
 
 
 def main() -> None:
@@ -63,6 +115,7 @@ def main() -> None:
         bench.add(
             f"generic cloud, n = {points}, B = {batch_size}: memory grown / one n x n matrix per cloud", grown / square, " x", at_most=1.0
         )
+    without_order(bench)
     bench.finish()
 
 
