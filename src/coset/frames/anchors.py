@@ -92,28 +92,58 @@ def surroundings(rows: Tensor, colour: Tensor, mask: Tensor, unit: Tensor) -> Fl
     return torch.stack(found, 1)
 
 
-def narrowed(
-    chosen: Bool[Tensor, "B m"], keys: Float[Tensor, "B keys m"], cloud: Cloud, times: Tensor | None = None
-) -> Bool[Tensor, "B m"]:
+def narrowed(chosen: Bool[Tensor, "B m"], keys: list[Tensor], gap: Tensor, few: Tensor) -> Bool[Tensor, "B m"]:
     """The entries whose key lies in the uppermost cluster, key after key as long as there are many.
 
     Entries that a symmetry exchanges have equal keys; at the end of a distribution entries lie far apart.
 
     Args:
         chosen: (B, m) entries of one class.
-        keys: (B, keys, m) invariants of them.
-        cloud: gives the noise.
-        times: (B,) how many times ``MANY`` entries are few; once when left out.
+        keys: invariants (B, m) of them.
+        gap: (B,) the step that separates clusters of keys.
+        few: (B,) how many entries need no narrowing.
     """
-    gap = (MARGIN * cloud.cut / cloud.unit)[:, None]
-    few = MANY if times is None else (MANY * times)[:, None]
-    for key in keys.unbind(1):
+    for key in keys:
         ordered, order = key.masked_fill(~chosen, -torch.inf).sort(dim=1, descending=True)
-        far = (ordered[:, :-1] - ordered[:, 1:] > gap) & ordered[:, :-1].isfinite()
+        far = (ordered[:, :-1] - ordered[:, 1:] > gap[:, None]) & ordered[:, :-1].isfinite()
         upper = torch.nn.functional.pad(far.long().cumsum(1), (1, 0)) == 0
         kept = chosen & torch.zeros_like(chosen).scatter(1, order, upper)
-        chosen = torch.where(chosen.sum(1, keepdim=True) > few, kept, chosen)
+        chosen = torch.where(chosen.sum(1, keepdim=True) > few[:, None], kept, chosen)
     return chosen
+
+
+class Seen:
+    """How the rows of clouds see the others, computed for the samples that need it: most do not, and it costs n x n."""
+
+    def __init__(self, rows: Tensor, colour: Tensor, mask: Tensor, cloud: Cloud):
+        self.rows, self.colour, self.mask, self.cloud = rows, colour, mask, cloud
+        self._known: tuple[Tensor, Tensor] | None = None
+
+    def of(self, samples: Tensor) -> Float[Tensor, "s keys n"]:
+        """What :func:`surroundings` says of some samples; remembered while the same ones are asked for."""
+        if self._known is None or not torch.equal(self._known[0], samples):
+            parts = (self.rows, self.colour, self.mask, self.cloud.unit)
+            self._known = samples, surroundings(*(part.index_select(0, samples) for part in parts))
+        return self._known[1]
+
+    def narrow(self, chosen: Tensor, samples: Tensor, inner: Tensor | None = None, times: Tensor | None = None) -> Tensor:
+        """Narrow the classes of some samples.
+
+        Args:
+            chosen: (B, n) rows, or (B, p * n) pairs of p anchors and n rows.
+            samples: the samples whose classes are large.
+            inner: (B, p, n) inner products, another invariant of pairs.
+            times: (B,) how many times ``MANY`` entries are few; once when left out.
+        """
+        if samples.numel() == 0:
+            return chosen
+        keys = list(self.of(samples).unbind(1))
+        if inner is not None:
+            own = inner.index_select(0, samples)
+            keys = [*(key.unsqueeze(1).expand_as(own).flatten(1) for key in keys), own.flatten(1)]
+        gap = (MARGIN * self.cloud.cut / self.cloud.unit).index_select(0, samples)
+        few = torch.full_like(samples, MANY) if times is None else MANY * times.index_select(0, samples)
+        return chosen.index_copy(0, samples, narrowed(chosen.index_select(0, samples), keys, gap, few))
 
 
 def compress(flags: Bool[Tensor, "B m"]) -> tuple[Int[Tensor, "B c"], Bool[Tensor, "B c"]]:
@@ -136,10 +166,8 @@ def find_candidates(cloud: Cloud, rows: Tensor, mask: Tensor, features: Features
     usable = single & (length > THRESHOLD * top[:, None]) & (length > cloud.cut[:, None])
     number, size = clusters(length, colour, single, cloud.cut)
     chosen = smallest(number, size, usable)
-    seen = None
-    if bool((chosen.sum(1) > MANY).any()):
-        seen = surroundings(rows, colour, mask, cloud.unit)
-        chosen = narrowed(chosen, seen, cloud)
+    seen = Seen(rows, colour, mask, cloud)
+    chosen = seen.narrow(chosen, (chosen.sum(1) > MANY).nonzero().flatten())
     first, counted = compress(chosen)
     ranks = (top > cloud.cut).long()
     if rows.shape[-1] == 2:
@@ -182,7 +210,7 @@ def _pairs_of_anchors(
     number: Tensor,
     ranks: Tensor,
     reflects: bool,
-    seen: Tensor | None,
+    seen: Seen,
 ) -> tuple[Candidates, Tensor]:
     """Second anchors: the smallest class of pairs by class of the second point and inner product."""
     n, d = rows.shape[1], rows.shape[2]
@@ -198,10 +226,8 @@ def _pairs_of_anchors(
     allowed = (residual > THRESHOLD * top[:, None, None]) & (residual > cloud.cut[:, None, None])
     pair, size = clusters(inner.flatten(1), number.unsqueeze(1).expand_as(inner).flatten(1), possible.flatten(1), cloud.cut)
     chosen = smallest(pair, size, allowed.flatten(1))
-    if bool((chosen.sum(1) > MANY * counted.sum(1)).any()):
-        seen = surroundings(rows, number, mask, cloud.unit) if seen is None else seen
-        keys = [*seen.unsqueeze(2).expand(-1, -1, inner.shape[1], -1).flatten(2).unbind(1), (inner / cloud.unit[:, None, None]).flatten(1)]
-        chosen = narrowed(chosen, torch.stack(keys, 1), cloud, counted.sum(1))
+    crowded = (chosen.sum(1) > MANY * counted.sum(1)).nonzero().flatten()
+    chosen = seen.narrow(chosen, crowded, inner / cloud.unit[:, None, None], counted.sum(1))
     index, good = compress(chosen)
     pairs = _with_signs(first.gather(1, index // n), index % n, good, ranks >= 2, reflects)
     single = _with_signs(first, torch.full_like(first, -1), counted, ranks < 2, False)

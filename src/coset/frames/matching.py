@@ -43,8 +43,8 @@ def match_candidates(
     if listed.shape[0]:
         good, found, kept = _compare(listed, which, matrices, features, ranks, tol)
         doubt = torch.zeros_like(ranks, dtype=torch.bool).index_put((listed[:, 0],), good & ~kept, accumulate=True)
-        loose = bool(doubt.any()) and bool((doubt & _coincident(features)).any())
-        doubt = doubt & _coincident(features) if loose else torch.zeros_like(doubt)
+        loose = bool(doubt.any()) and bool((doubt & _coincident(features, listed[:, 0])).any())
+        doubt = doubt & _coincident(features, listed[:, 0]) if loose else torch.zeros_like(doubt)
         good = torch.where(doubt[listed[:, 0]], good, good & kept)
         order[listed[:, 0], listed[:, 1]] = found
         keep[listed[:, 0], listed[:, 1]] = good
@@ -57,12 +57,15 @@ def match_candidates(
     return which, keep, order, loose
 
 
-def _coincident(features: Features) -> Tensor:
-    """(B,) whether two points of one colour share a place."""
-    points = features.leaves[0].x.flatten(2)
-    close = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist") <= SLACK * features.cut[:, None, None]
-    same = (features.colour[:, :, None] == features.colour[:, None, :]) & features.valid[:, :, None] & features.valid[:, None, :]
-    return (close & same).sum((1, 2)) > features.valid.sum(1)
+def _coincident(features: Features, samples: Tensor) -> Tensor:
+    """(B,) whether two points of one colour share a place, for the listed samples; False for others (n x n is dear)."""
+    found = torch.zeros_like(features.cut, dtype=torch.bool)
+    for part in samples.unique().split(max(1, BUDGET // features.valid.shape[1] ** 2)):
+        points, valid, colour = features.leaves[0].x[part].flatten(2), features.valid[part], features.colour[part]
+        close = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist") <= SLACK * features.cut[part, None, None]
+        same = (colour[:, :, None] == colour[:, None, :]) & valid[:, :, None] & valid[:, None, :]
+        found[part] = (close & same).sum((1, 2)) > valid.sum(1)
+    return found
 
 
 def score(matrices: Tensor, features: Features, ranks: Tensor) -> Tensor:
@@ -105,7 +108,7 @@ def _compare(
     n = features.valid.shape[1]
     step = max(1, BUDGET // (n * 64))
     good, found, kept = [], [], []
-    repeated = _coincident(features)
+    repeated = _coincident(features, listed[:, 0])
     for part in listed.split(step):
         sample, slot = part[:, 0], part[:, 1]
         chosen = torch.stack([matrices[sample, which[sample, 0]], matrices[sample, which[sample, slot]]], 1)
