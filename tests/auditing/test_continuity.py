@@ -238,6 +238,26 @@ def test_what_cannot_be_measured_says_why():
     assert "output" in labels.sentence
 
 
+@pytest.mark.parametrize("power", [-1, -12])
+def test_poles_are_no_jumps(power):
+    """Potentials of pairs are unbounded at equal points and continuous everywhere else."""
+
+    def pairs(x):
+        return (torch.cdist(x, x) + torch.eye(6, dtype=x.dtype)).pow(power).sum((1, 2))
+
+    found = look(pairs, energy(E3), cloud())
+    assert (found.word, found.unbounded) == ("continuous", "equal points")
+    assert "unbounded at equal points" in found.sentence
+    assert max(found.traces["equal points"]) <= module.LARGEST
+    json.dumps(found.traces, allow_nan=False)
+    stepping = look(lambda x: pairs(x) + abs(power) ** 4 * 50.0 * (x[:, 0, 0] > 0.1), energy(E3), cloud())
+    assert (stepping.word, stepping.unbounded) == ("jumps", "equal points")
+
+
+def test_outputs_that_are_never_finite_are_not_measured():
+    assert look(lambda x: x.sum((1, 2)) / 0, energy(E3), cloud()).word == "not measured"
+
+
 def test_models_that_refuse_degenerate_inputs():
     def spanning(x):
         if bool((torch.linalg.matrix_rank(x - x.mean(1, keepdim=True)) < 3).any()):

@@ -29,6 +29,10 @@ SHRINKS = 0.5
 """A change that keeps more than this share when the step is cut into PARTS, twice in a row, is a jump."""
 VISIBLE = {torch.float64: 1e-6, torch.float32: 3e-3}
 """Relative changes below this are not told from rounding, by precision."""
+GROWS = 2.0
+"""A change that grows more than this when the step is cut, twice in a row, belongs to a pole, as one that is not finite does."""
+LARGEST = 1e3
+"""Traces end here."""
 EXACT = 1e-4
 """Up to this share of a path a place counts as the degenerate input itself."""
 NEAR = 0.05
@@ -48,6 +52,8 @@ class Continuity:
         steps: lengths of the steps, from the first look on.
         traces: by kind of path, the largest change at each of ``steps``.
         how: how it was measured, or why not.
+        unbounded: where the output grows without bound, as potentials do at equal points; "" where it was not seen to. These
+            places count neither as jumps nor as continuous.
     """
 
     jump: float | None
@@ -57,6 +63,7 @@ class Continuity:
     steps: list[float] = field(default_factory=list)
     traces: dict[str, list[float]] = field(default_factory=dict)
     how: str = ""
+    unbounded: str = ""
 
     @property
     def word(self) -> str:
@@ -70,7 +77,8 @@ class Continuity:
         """The verdict and the place."""
         if self.jump is None:
             return f"not measured: {self.how}"
-        return f"{self.word}, {'' if self.jumps else 'largest '}at {self.where}"
+        poles = f"; unbounded at {self.unbounded}" if self.unbounded else ""
+        return f"{self.word}, {'' if self.jumps else 'largest '}at {self.where}{poles}"
 
     @property
     def sentence(self) -> str:
@@ -143,15 +151,20 @@ class _Walk:
         """A change that is visible and did not shrink over the last two cuts is a jump; the largest one is told."""
         before, middle, last = self.changes[-3:]
         stays = (last > visible) & (last > SHRINKS * middle) & (middle > SHRINKS * before)
+        poles = ~last.isfinite() | ((last > 1) & (last > GROWS * middle) & (middle > GROWS * before))
+        if bool(poles.all()):
+            return Continuity(None, how="the output is not finite on any path")
+        stays = stays & ~poles
         jumps = bool(stays.any())
-        worst = int((last * stays if jumps else last).argmax())
+        worst = int(torch.where(stays if jumps else ~poles, last, -1.0).argmax())
         kinds = [self.paths.kinds[int(p)] for p in self.path]
         traces = {
-            kind: [float(change[torch.tensor([one == kind for one in kinds])].max()) for change in self.changes]
+            kind: [min(LARGEST, float(change[torch.tensor([one == kind for one in kinds])].max())) for change in self.changes]
             for kind in dict.fromkeys(kinds)
         }
         how = f"{len(self.paths.kinds)} paths, {self.calls} samples through the model, {word}"
-        return Continuity(float(last[worst]), jumps, self._place(worst, kinds[worst]), self.width, self.steps, traces, how)
+        unbounded = ", ".join(dict.fromkeys(self._place(int(p), kinds[int(p)]) for p in poles.nonzero()))
+        return Continuity(float(last[worst]), jumps, self._place(worst, kinds[worst]), self.width, self.steps, traces, how, unbounded)
 
     def _place(self, which: int, kind: str) -> str:
         """What the inputs are where a followed step ended."""
@@ -184,7 +197,8 @@ class _Walk:
             if value.is_floating_point() or value.is_complex():
                 a, b = leaf.take(value, here, at), leaf.take(value, there, at)
                 found.append(difference(a, b, near, leaf.event) / self.scale[name])
-        return torch.stack(found).amax(0).nan_to_num(nan=float("inf")).reshape(-1, width - 1)
+        largest = torch.stack(found).amax(0)
+        return torch.where(largest.isnan(), torch.inf, largest).reshape(-1, width - 1)
 
 
 def _scales(runner: Runner, batch: Batch) -> dict[str, float]:
