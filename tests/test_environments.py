@@ -234,3 +234,12 @@ def test_repr_and_citations():
     assert "cutoff: 1.5" in repr(model)
     assert "Weighted(of='vectors', cutoff=1.5)" in repr(model)
     assert "Pozdnyakov" in coset.cite(model)
+
+
+def test_nothing_has_no_pairs_and_clouds_of_padding_alone_are_refused():
+    i, j = pairs_within(torch.zeros(0, 3), 1.0)
+    assert i.shape == j.shape == (0,)
+    source = actions.Dict(x=actions.Points(E3, mask="mask"), mask=actions.PointMask(E3))
+    model = coset.Local(lambda vectors, weights: weights.sum(1), source >> actions.Trivial(E3), cutoff=1.0)
+    with pytest.raises(coset.CosetError, match="all padded"):
+        model(x=torch.rand(2, 4, 3), mask=torch.zeros(2, 4, dtype=torch.bool))

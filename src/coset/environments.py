@@ -129,6 +129,8 @@ class Local(nn.Module):
         found = {key: x for key, (_, x) in flatten(source, inputs).items()}
         rows = _Rows(source.layout(inputs), found[self._points])
         x = rows.take(found[self._points])
+        if x.shape[0] == 0:
+            raise InputError(explain("clouds whose points are all padded", "one point or more", "drop empty clouds from the batch"))
         features = {str(key): rows.take(found[key]) for key in self._features}
         i, j = pairs_within(x, self.cutoff, rows.batch)
         count = torch.bincount(i, minlength=x.shape[0])

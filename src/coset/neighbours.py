@@ -28,6 +28,9 @@ def pairs_within(
         >>> pairs_within(torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.5, 0.0]]), 1.2)
         (tensor([0, 1]), tensor([1, 0]))
     """
+    if points.shape[0] == 0:
+        nothing = torch.zeros(0, dtype=torch.long, device=points.device)
+        return nothing, nothing
     x = points.detach()
     sample = torch.zeros_like(x[:, 0], dtype=torch.long) if batch is None else batch
     cell = torch.floor((x - x.amin(0)) / cutoff).long() + 1
