@@ -18,7 +18,7 @@ from ase.calculators.mixing import AverageCalculator, LinearCombinationCalculato
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from coset import frames
-from coset.errors import InputError
+from coset.errors import FrameError, InputError
 from coset.interop.ase import SymmetrizedCalculator
 
 
@@ -192,3 +192,9 @@ def test_results_that_ase_has_no_name_for_do_not_stop_exports():
     atoms.get_potential_energy()
     assert "energy" in atoms.calc.export_properties()
     assert np.shape(atoms.calc.get_property("polarizability", atoms)) == (3, 3)
+
+
+@pytest.mark.parametrize("frame", ["pca", frames.Weighted])
+def test_what_is_no_frame_is_answered(frame):
+    with pytest.raises(FrameError, match="a frame object"):
+        at(molecule("H2O"), EMT(), frame).get_potential_energy()

@@ -204,7 +204,7 @@ class SymmetrizedCalculator(Calculator):
         if isinstance(self.potential, ModulePotential):
             return properties
         wanted = {"energy", *self.potential.available(("free_energy",)), *properties}
-        if self.asked is not None and self.asked.stochastic:  # everything from the same elements
+        if getattr(self.asked, "stochastic", False):  # everything from the same elements
             wanted |= {"forces", "stress"}
         if "stress" in wanted:
             wanted.add("forces")
