@@ -12,7 +12,8 @@ from torch import nn
 import coset
 from coset import actions, frames, groups
 from coset.errors import FrameError, InputError
-from coset.frames.eigenspaces import cluster
+from coset.frames.branches import branches
+from coset.frames.eigenspaces import Spaces, cluster
 
 TREES = list(nx.nonisomorphic_trees(9))
 SMALL = [graph for graph in nx.graph_atlas_g()[1::7] if nx.is_connected(graph)]
@@ -241,3 +242,39 @@ def test_pyg_transform_is_equivariant_never_cuts_and_batches(generator):
     assert float(kept.eigenvectors.abs().max()) > 0.1
     with pytest.raises(InputError, match="1 or more"):
         pyg.CanonicalEigenvectors(k=0)
+
+
+def test_coarse_precision_is_refused_and_coarse_tolerances_end():
+    """Half precision separates nothing; a search that settles nothing stops and says so."""
+    values, vectors = torch.linalg.eigh(torch.diag(torch.arange(7.0)) + torch.ones(7, 7))
+    group = groups.Orthogonal(7)
+    frame = frames.Eigenvectors().bind(actions.Dict(vectors=actions.Vectors(group, points=True), values=actions.Trivial(group)))
+    with pytest.raises(InputError, match="float32 or float64"):
+        frame({"vectors": vectors[None].half(), "values": values[None].half()})
+    with pytest.raises(FrameError, match="tolerance"):
+        frames.Eigenvectors(tol=0.4)
+    flat = Spaces(
+        vectors[None], torch.zeros(1, 7, dtype=torch.long), torch.ones(1, 7, dtype=torch.bool), torch.zeros(1, 7, dtype=torch.long)
+    )
+    found = branches(flat, 1.5, 10**6)
+    assert found.exact.tolist() == [False]
+    assert found.basis.shape == (1, 7, 7)
+
+
+def test_batches_are_refused_by_the_transform():
+    geometric = pytest.importorskip("torch_geometric")
+    from coset.interop import pyg
+
+    one = geometric.data.Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=2)
+    two = geometric.data.Batch.from_data_list([one, one])
+    with pytest.raises(InputError, match="before batching"):
+        pyg.CanonicalEigenvectors(k=1)(two)
+    assert pyg.CanonicalEigenvectors(k=1)(geometric.data.Batch.from_data_list([one])).eigenvectors.shape == (2, 1)
+
+
+def test_compilation_names_the_remedy():
+    group = groups.Orthogonal(3)
+    source = actions.Dict(vectors=actions.Vectors(group, points=True), values=actions.Trivial(group))
+    model = coset.symmetrize(lambda vectors, values: vectors.sum((1, 2)), source >> actions.Trivial(group), frames.Eigenvectors())
+    with pytest.raises(FrameError, match="compile or transform the model"):
+        torch.compile(model, backend="eager")(vectors=torch.eye(3)[None], values=torch.arange(3.0)[None])

@@ -136,6 +136,22 @@ NOT_STATIC = (
 )
 
 
+def refuse_traced(frame: Frame, inputs: Tree) -> None:
+    """Raise where values cannot be looked at, for frames that have to.
+
+    Raises:
+        FrameError: under compilation and torch.func transforms, with the remedy.
+    """
+    if traced(inputs):  # true in the parts that torch.compile leaves after a graph break, too
+        raise FrameError(
+            explain(
+                f"{frame} under torch.compile or torch.func transforms",
+                "plain tensors, whose values can be looked at",
+                "compile or transform the model before wrapping it, and batch along the first axis instead of vmap",
+            )
+        )
+
+
 def traced(inputs: Tree) -> bool:
     """True under torch.func transforms and compilation, where values cannot be looked at."""
     return torch.compiler.is_compiling() or any(torch._C._functorch.is_functorch_wrapped_tensor(leaf) for leaf in leaves(inputs))

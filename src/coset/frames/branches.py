@@ -28,7 +28,12 @@ def branches(spaces: Spaces, tol: float, limit: int) -> Leaves:
     exact = torch.ones_like(spaces.mask[:, 0])
     colours, ends = spaces.colours, []
     plain = settle(spaces, tol)[0]
+    rounds = sum(spaces.vectors.shape[1:])
     while len(owner):
+        if not rounds:  # nothing was settled by colours that are all different: the tolerance is too coarse
+            exact = exact & (torch.bincount(owner, minlength=samples) == 0)
+            break
+        rounds -= 1
         state = spaces.take(owner, colours)
         basis, fixed, colours = settle(state, tol)
         done = (fixed | (state.block < 0)).all(1)
@@ -41,6 +46,7 @@ def branches(spaces: Spaces, tol: float, limit: int) -> Leaves:
         many = torch.bincount(owner, minlength=samples) + torch.bincount(torch.cat([end[0] for end in ends]), minlength=samples) > limit
         exact = exact & ~many
         owner, weight, colours = owner[~many[owner]], weight[~many[owner]], colours[~many[owner]]
+    ends = ends or [(owner[:0], plain[:0], weight[:0])]
     found = [torch.cat(parts) for parts in zip(*ends, strict=True)]
     keep = exact[found[0]]
     rest = torch.where(~exact)[0]

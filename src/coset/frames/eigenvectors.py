@@ -17,10 +17,13 @@ from ..errors import FrameError, InputError, describe, explain
 from ..groups.base import Group
 from ..measure import Measure
 from ..tree import Tree
-from .base import Frame, traced, wide
+from .base import Frame, refuse_traced, wide
 from .branches import branches, places
 from .clouds import pad_rows
 from .eigenspaces import Spaces, cluster, ranked, settle
+
+COARSE = 0.1
+"""Tolerances from here on tell nothing about unit vectors."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Eigenvectors(Frame):
     one call of the model each, exact. Operators that need more keep the given basis there, with a warning. The matrices are
     constants in backward passes.
 
+    Give whole eigenspaces: the columns of one that is cut in two span an arbitrary part of it, which no frame sees or repairs.
+
     Args:
         vectors: key of the eigenvectors, columns of (B, n, k) or ragged (N, k), declared ``Vectors``.
         values: key of the eigenvalues (B, k), declared ``Trivial``, or of the operator in the basis of the given vectors (B, k, k),
@@ -120,8 +125,14 @@ class Eigenvectors(Frame):
             raise FrameError(
                 explain(f"Eigenvectors(average={average!r})", "a number of elements, 1 or more", "pass for instance average=64")
             )
-        if not 0 < gap < 0.5 or not 0 < tol < 0.5:
-            raise FrameError(explain(f"Eigenvectors(gap={gap!r}, tol={tol!r})", "relative sizes between 0 and 0.5", "use the defaults"))
+        if not 0 < gap < 0.5 or not 0 < tol < COARSE:
+            raise FrameError(
+                explain(
+                    f"Eigenvectors(gap={gap!r}, tol={tol!r})",
+                    f"relative sizes, a gap between 0 and 0.5 and a tolerance between 0 and {COARSE}",
+                    "use the defaults",
+                )
+            )
         self.vectors, self.values, self.colours, self.average, self.gap, self.tol = (
             vectors,
             values,
@@ -163,12 +174,7 @@ class Eigenvectors(Frame):
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The canonical bases, one for each way to break what symmetry leaves open."""
-        if traced(inputs):
-            raise FrameError(
-                explain(
-                    "a frame of eigenvectors under torch.func transforms", "plain tensors", "batch along the first axis instead of vmap"
-                )
-            )
+        refuse_traced(self, inputs)
         with torch.no_grad():
             spaces, turn, tol = self._spaces(inputs, at)
             found = branches(spaces, tol, self.average)
@@ -240,6 +246,14 @@ class Eigenvectors(Frame):
         length = vectors.square().sum(1)
         real = length > 0.5
         tol = max(self.tol, 1e3 * torch.finfo(x.dtype).eps)
+        if tol >= COARSE:
+            raise InputError(
+                explain(
+                    f"eigenvectors {describe(x)}",
+                    "float32 or float64",
+                    "decompose in double precision: torch.linalg.eigh(operator.double())",
+                )
+            )
         _check_orthonormal(vectors, real, tol)
         turn = torch.eye(real.shape[1], dtype=vectors.dtype, device=x.device).repeat(real.shape[0], 1, 1)
         if self._values is None:

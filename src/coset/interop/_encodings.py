@@ -99,7 +99,13 @@ class CanonicalEigenvectors(BaseTransform):
     def _matrix(self, data: Data) -> Tensor:
         """The operator in double precision, checked."""
         if not isinstance(data, Data) or data.edge_index is None or not data.num_nodes:
-            raise InputError(explain(describe(data), "a Data object with nodes and edge_index", "transform graphs before batching"))
+            raise InputError(
+                explain(describe(data), "a Data object with nodes and edge_index", "transform graphs that have nodes and edges")
+            )
+        if getattr(data, "num_graphs", 1) > 1:
+            raise InputError(
+                explain(f"a batch of {data.num_graphs} graphs", "one graph", "transform graphs before batching: pass it as pre_transform")
+            )
         matrix = self.operator(data).double()
         if tuple(matrix.shape) != (data.num_nodes, data.num_nodes) or not torch.allclose(matrix, matrix.T, atol=1e-6, rtol=0):
             raise InputError(
