@@ -305,3 +305,18 @@ def test_asymmetric_edges_where_symmetry_was_promised():
         frames.Relabel().bind(actions.Dict(a=actions.Edges(S), b=actions.Edges(S), x=actions.Nodes(S)))(
             {"a": ring(3), "b": ring(3), "x": torch.zeros(3)}
         )
+
+
+def test_a_name_by_itself_is_one_name():
+    data = Data(pos=torch.randn(3, 2), edge_index=torch.tensor([[0, 1], [1, 2]]), edge_attr=torch.ones(2, 1))
+    assert list(pyg.source("pos", "edge_attr").entries) == ["pos", "edge_index", "edge_attr", "batch"]
+    assert torch.equal(pyg.canonical(data, of="pos").pos, pyg.canonical(data, of=["pos"]).pos)
+    model = pyg.OnData(lambda data: data.pos.cumsum(0), actions.Nodes(groups.Symmetric()), nodes="pos", edges="edge_attr")
+    assert model(data).shape == (3, 2)
+
+
+def test_compilation_of_graphs_names_the_remedy():
+    S = groups.Symmetric()
+    model = coset.symmetrize(lambda a: a.sum(-1), actions.Permute(S, -2, -1) >> actions.Permute(S, -1))
+    with pytest.raises(FrameError, match="compile or transform the model"):
+        torch.compile(model, backend="eager")(torch.ones(1, 3, 3))

@@ -19,7 +19,7 @@ from ..groups.base import Group
 from ..measure import Measure
 from ..orbits import Orbits, on_edges
 from ..tree import Tree
-from .base import Frame, device_of, ordered_leaves, traced
+from .base import Frame, device_of, ordered_leaves, refuse_traced
 from .colouring import dense_graph, sparse_graph, table
 from .labelling import LARGEST, Canonical, canonical, label_graph
 from .ragged import Split, edge_list
@@ -101,12 +101,7 @@ class Relabel(Frame):
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The canonical order, one element, and the orbits of the automorphisms."""
-        if traced(inputs):
-            raise FrameError(
-                explain(
-                    "a frame of graphs under torch.func transforms", "values that can be looked at", "wrap the transformed model instead"
-                )
-            )
+        refuse_traced(self, inputs)
         return self._ragged_measure(inputs, at) if self._ragged else self._dense_measure(inputs, at)
 
     # -- dense -------------------------------------------------------------------------------------------------

@@ -46,10 +46,15 @@ def source(nodes: Iterable[str] = ("x",), edges: Iterable[str] = (), batch: bool
         >>> model(x=torch.ones(3, 1), edge_index=ring).flatten()
         tensor([2., 2., 2.])
     """
-    entries: dict[str, actions.Action] = {key: actions.Nodes(S) for key in nodes}
+    entries: dict[str, actions.Action] = {key: actions.Nodes(S) for key in names(nodes)}
     entries["edge_index"] = actions.Edges(S)
-    entries |= {key: actions.Trivial(S, edges="edge_index") for key in edges}
+    entries |= {key: actions.Trivial(S, edges="edge_index") for key in names(edges)}
     return actions.Dict(entries | {"batch": actions.BatchIndex(S)} if batch else entries)
+
+
+def names(given: Iterable[str]) -> list[str]:
+    """A name by itself is one name, not its letters."""
+    return [given] if isinstance(given, str) else list(given)
 
 
 def canonical(data: Data, *, of: Iterable[str] | None = None, frame: frames.Relabel | None = None) -> Data:
@@ -77,7 +82,7 @@ def canonical(data: Data, *, of: Iterable[str] | None = None, frame: frames.Rela
         True
     """
     nodes, edges = attributes(data)
-    seen = [*nodes, *edges] if of is None else list(of)
+    seen = [*nodes, *edges] if of is None else names(of)
     unknown = [key for key in seen if key not in nodes and key not in edges]
     if unknown:
         raise InputError(explain(f"of={unknown}", f"some of the attributes {[*nodes, *edges]}", "name node or edge attributes"))
@@ -132,7 +137,7 @@ class CanonicalOrder(BaseTransform):
     """
 
     def __init__(self, of: Iterable[str] | None = None, frame: frames.Relabel | None = None):
-        self.of, self.frame = None if of is None else list(of), frame
+        self.of, self.frame = None if of is None else names(of), frame
 
     def forward(self, data: Data) -> Data:
         """The data in canonical order."""
@@ -191,7 +196,7 @@ class OnData(nn.Module):
         frame: frames.Frame | None = None,
     ):
         super().__init__()
-        self.nodes, self.edges = tuple(nodes), tuple(edges)
+        self.nodes, self.edges = tuple(names(nodes)), tuple(names(edges))
         whole = actions.Dict({**source([*self.nodes, ROWS], self.edges).entries, "template": actions.Ignore(S)})
         self.symmetrized = coset.symmetrize(_OnData(model), whole >> target, frame)
 
