@@ -138,3 +138,27 @@ def test_points_on_one_sphere_have_one_pose_whatever_their_order(n, generator):
     one, two = frame(cloud), frame(action.act(g, cloud)[:, order])
     assert one.order.tolist() == two.order.tolist() == [1, 1, 1]
     assert (g @ one.elements[0] - two.elements[0]).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("fold", [8, 12, 20, 30, 45])
+def test_twisted_prisms_differ_from_their_mirror_images(fold, dtype, generator):
+    """Slow waves over many-fold symmetric clouds do not tell one hand from the other."""
+    samples = 48
+    turn = torch.arange(fold, dtype=torch.float64) * 2 * math.pi / fold
+    twist = torch.rand(samples, 1, generator=generator, dtype=torch.float64) * 2 * math.pi
+    height = (0.2 + 0.6 * torch.rand(samples, 1, generator=generator, dtype=torch.float64)).expand(-1, fold)
+    wide = (1 - height**2).sqrt()
+    above = torch.stack([wide * torch.cos(turn + twist), wide * torch.sin(turn + twist), height], -1)
+    below = torch.stack([wide * torch.cos(turn - twist), wide * torch.sin(turn - twist), -height], -1)
+    x = torch.cat([above, below], 1).to(dtype)
+
+    def pointwise(x):
+        return torch.tanh(x @ torch.tensor([[1.0, 2, 0], [0, 1, -3], [2, 0, 1]]).to(x) + torch.tensor([0.0, 1, 2]).to(x))
+
+    action = actions.Points(O3)
+    model = coset.symmetrize(pointwise, action >> actions.Vectors(O3), frames.Minimal(colours=frames.UNCOLOURED))
+    g = O3.sample(samples, generator=generator, dtype=torch.float64).to(dtype)
+    order = torch.randperm(2 * fold, generator=generator)
+    gap = (model(action.act(g, x)[:, order]) - action.act(g, model(x))[:, order]).abs().max()
+    assert gap < (1e-9 if dtype == torch.float64 else 1e-4)

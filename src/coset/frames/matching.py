@@ -11,7 +11,10 @@ from .features import Features, generic
 
 BUDGET = 2**24
 """Numbers held at once while candidates are scored or matched."""
-WAVES = 6
+RATIOS = (1.0, 1.0, 1.0, 1.0, 8.0, 80.0)
+"""How fast the waves vary: to slow ones a many-fold symmetric cloud and its mirror image look the same. Fast ones count less, so that
+noise does in all of them."""
+WAVES = len(RATIOS)
 SLACK = 4.0
 
 
@@ -78,10 +81,11 @@ def score(matrices: Tensor, features: Features, ranks: Tensor) -> Tensor:
 def _score(matrices: Tensor, features: Features, ranks: Tensor) -> Tensor:
     points, samples = features.canonical(matrices, ranks)
     colour = features.colour.to(points.dtype)
-    frequency = 1.7 * generic(points.shape[-1], WAVES, 1, points)
+    ratios = points.new_tensor(RATIOS)
+    frequency = 1.7 * generic(points.shape[-1], WAVES, 1, points) * ratios
     phase = colour[:, None, :, None] * generic(1, WAVES, 2, points) * 2.4 + generic(1, WAVES, 3, points)
     waves = torch.cos(points @ frequency + phase) * features.valid[:, None, :, None].to(points.dtype)
-    total = waves.sum(2) / features.valid.sum(1)[:, None, None]
+    total = waves.sum(2) / ratios / features.valid.sum(1)[:, None, None]
     if samples.shape[-1]:
         total = total + torch.cos(samples @ (1.3 * generic(samples.shape[-1], WAVES, 4, points)) + generic(1, WAVES, 5, points))
     if features.pairs is not None:
