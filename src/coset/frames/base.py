@@ -145,7 +145,7 @@ def refuse_traced(frame: Frame, inputs: Tree) -> None:
     if traced(inputs):  # true in the parts that torch.compile leaves after a graph break, too
         raise FrameError(
             explain(
-                f"{frame} under torch.compile or torch.func transforms",
+                f"{frame} under torch.func transforms or torch.compile",
                 "plain tensors, whose values can be looked at",
                 "compile or transform the model before wrapping it, and batch along the first axis instead of vmap",
             )
