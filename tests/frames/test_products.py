@@ -96,3 +96,16 @@ def test_the_order_of_a_chain_counts_no_padding_and_saturates():
     for n, order in ((5, 480), (25, 2**63 - 1)):
         complete = torch.ones(1, n, n) - torch.eye(n)
         assert chain({"a": complete, "v": torch.zeros(1, 2)}).order.tolist() == [order]
+
+
+def test_sets_of_any_scale_have_a_default_frame(generator):
+    group = groups.Symmetric() * groups.Scaling(3)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
+    signature = actions.Points(group) >> actions.Points(group)
+    model = coset.symmetrize(lambda x: net(x).cumsum(1), signature)
+    x = torch.randn(4, 6, 3, generator=generator, dtype=torch.float64)
+    y = model(x)
+    order = torch.randperm(6, generator=generator)
+    assert (model(7 * x) - 7 * y).abs().max() < 1e-12
+    assert (model(x[:, order]) - y[:, order]).abs().max() < 1e-12
+    assert y.std() > 0.01

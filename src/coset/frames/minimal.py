@@ -163,6 +163,7 @@ def _with_permutations(frame: Minimal, group: Group) -> Frame:
 
 CONSTRUCTIONS = (
     Construction(lambda g: g.permutes and (g.orthogonal or g.lorentzian or g.stretches), _with_permutations, colours=True),
+    Construction(lambda g: g.permutes and g.rescales, lambda f, g: Chain(Minimal(f.of), order_nodes(f.source))),  # type: ignore[arg-type]
     Construction(lambda g: g.orthogonal, _rigid, colours=True),
     Construction(lambda g: g.lorentzian, lambda f, g: LorentzMinimal(f.of, f.palette, f.tol), colours=True),
     Construction(lambda g: g.stretches, lambda f, g: WhitenedMinimal(f.of, f.palette, f.tol), colours=True),
