@@ -791,8 +791,8 @@ FRAMES: dict[type[Frame], list[FrameCase]] = {
     ],
 }
 
-from .graph_frames import minimal_graph_cases, relabel_cases  # noqa: E402
 from .eigen_frames import eigen_cases  # noqa: E402
+from .graph_frames import minimal_graph_cases, relabel_cases  # noqa: E402
 from .linear_frames import linear_frame_cases  # noqa: E402
 
 FRAMES[frames.Minimal] += linear_frame_cases() + minimal_graph_cases()
