@@ -166,6 +166,7 @@ CASES = (
     linear("SL(d)", groups.SpecialLinear),
     linear("Aff(d)", groups.Affine),
     linear("scalings", groups.Scaling),
+    linear("S_n x scalings", lambda d: S * groups.Scaling(d)),
     Case(frames.PCA, "O(d)", lambda d: frames.PCA(), points(groups.Orthogonal), cloud, (2, 3)),
     Case(frames.PCA, "E(d)", lambda d: frames.PCA(fallback=False), points(groups.Euclidean), cloud, (3, 6)),
     Case(frames.Weighted, "SO(d)", lambda d: frames.Weighted(), points(groups.SpecialOrthogonal), cloud, (2, 3)),
