@@ -143,10 +143,11 @@ def _points(measure: Measure) -> int:
 
 
 def _invertible(measure: Measure) -> bool:
-    if measure.group.dim is None or not next(leaves(measure.elements)).is_floating_point():
+    group = measure.group
+    if group.dim is None or not inexact(next(leaves(measure.elements))):
         return True
-    matrix = measure.group.matrix(measure.elements)
-    return bool((torch.linalg.det(matrix).abs() > 1e-6).all())
+    small = 1e-6 if group.stretches or group.rescales else 0.5  # only these groups change volumes
+    return bool((torch.linalg.det(group.matrix(measure.elements)).abs() > small).all())
 
 
 def sensitivity(model: Any, case: FrameCase, x: Tree, dtype: torch.dtype) -> float:
