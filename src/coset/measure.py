@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +37,10 @@ class Measure:
         tol: relative deviation up to which the canonical inputs of one coset count as equal.
         noise: (B,) lengths below it are rounding noise of canonical inputs; None when the frame does not know.
         nested: (K,) labels of sub-rules of lower degree, for the residual of a quadrature.
+        draws: (K,) which independent random draw an element came from; None where nothing was drawn. Standard errors
+            are taken between draws.
+        relaxed: what stands in for elements that gradients cannot pass (``coset.relaxed``), in the backward pass only.
+        scores: named values for losses of learned frames, each (B,); computed when they are read.
     """
 
     group: Group
@@ -49,6 +54,9 @@ class Measure:
     tol: float = 1e-4
     noise: Shaped[Tensor, " B"] | None = None
     nested: Int[Tensor, " K"] | None = field(default=None, compare=False)
+    draws: Int[Tensor, " K"] | None = field(default=None, compare=False)
+    relaxed: Any = field(default=None, compare=False)
+    scores: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
 
     @property
     def size(self) -> int:
@@ -87,6 +95,8 @@ class Measure:
             ties=None if self.ties is None else self.ties[form],
             orbits=None if self.orbits is None else self.orbits.take(forms),
             nested=None if self.nested is None else self.nested[k],
+            draws=None if self.draws is None else self.draws[k],
+            relaxed=None if self.relaxed is None else self.relaxed.between(start, stop),
         )
 
     def weighted(self, factors: Tensor) -> Measure:
