@@ -7,7 +7,8 @@ from .cite import cite
 from .environments import Local
 from .errors import CosetError
 from .measure import Measure
-from .symmetrized import Stats, Symmetrized, symmetrize
+from .stats import Stats, unbiased_square
+from .symmetrized import Symmetrized, symmetrize
 
 __version__ = "0.1.0"
 
@@ -27,4 +28,5 @@ __all__ = [
     "frames",
     "groups",
     "symmetrize",
+    "unbiased_square",
 ]

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .actions.base import Action
+from .actions.layout import Layout
 from .actions.signature import Signature
 from .actions.trees import Dict, Pullback, Tuple, call, visit
 from .choose import choose
 from .errors import FrameError, InputError, SignatureError, explain
 from .frames.base import Frame, traced
+from .frames.until import Until, patience
 from .measure import Measure
-from .pieces import Running, pieces, restricted
+from .pieces import Draws, Running, excess, in_one, pieces, restricted
 from .refine import refine
+from .stats import Stats
 from .transport import canonicalize, carry, shape_classes
 from .tree import Tree, children, first, is_container, leaves, rebuild, tree_map
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What one call of a symmetrized model saw.
-
-    Attributes:
-        std: a tree like the output: the standard deviation of every entry over the measure (zero for one element).
-        samples: how many samples entered the model.
-        order: (B,) number of elements of each measure, -1 where infinite.
-        cosets: model calls per sample (of the sample with most).
-        residual: for a quadrature, the largest relative distance between the averages over its sub-rules; None for
-            measures that are exact or carry no sub-rules.
-    """
-
-    std: Tree
-    samples: int
-    order: Tensor
-    cosets: int
-    residual: float | None = None
 
 
 class Symmetrized(nn.Module):
@@ -92,36 +75,73 @@ class Symmetrized(nn.Module):
 
         Args:
             args: the inputs, as the source says.
-            return_stats: also return :class:`Stats`.
+            return_stats: also return :class:`~coset.Stats`.
             kwargs: the inputs of a ``Dict`` source.
 
         Returns:
             The model's output structure; with ``return_stats`` a pair (output, Stats).
         """
-        source, target = self.signature.source, self.signature.target
+        source = self.signature.source
         inputs = arrange(source, args, kwargs)
         measure: Measure = self.frame(inputs)
         at = source.layout(inputs)
+        until = None if self.training or traced(inputs) else patience(self.frame)
+        seen = self._integrate(measure, inputs, at, return_stats, return_stats or until is not None)
+        if until is not None:
+            seen = self._go_on(seen, inputs, at, until)
+        mean = seen.running.mean()
+        return (mean, _stats(seen, mean, at, patience(self.frame))) if return_stats else mean
+
+    def _integrate(self, measure: Measure, inputs: Tree, at: Layout, spread: bool, errors: bool) -> _Seen:
+        """Call the model on all canonical inputs, and add up what it returns.
+
+        Args:
+            measure: what the frame found.
+            inputs: the inputs.
+            at: their layout.
+            spread: also the standard deviation and residuals.
+            errors: also the variance between draws.
+        """
+        source, target = self.signature.source, self.signature.target
         if not traced(inputs):
             measure = refine(measure, source, inputs, at)
+        if measure.draws is None and self.frame.stochastic:
+            measure = replace(measure, draws=torch.zeros(measure.weights.shape[0], dtype=torch.int64, device=measure.weights.device))
         rows = self._rows(measure, inputs)
         parts = shape_classes(measure, source, inputs, rows)
         self._refuse_batchnorm(max(part.shape[0] for part in parts))
-        labels = measure.nested.unique().tolist() if return_stats and measure.nested is not None else []
-        whole, nested = Running(target, at, return_stats), [Running(target, at, False) for _ in labels]
+        labels = measure.nested.unique().tolist() if spread and measure.nested is not None else []
+        draws = Draws(measure, parts, not in_one(parts, self.chunk)) if errors and measure.draws is not None else None
+        whole, nested = Running(target, at, spread, draws), [Running(target, at, False) for _ in labels]
         for piece, share, own in pieces(measure, parts, self.chunk):
             canonical = canonicalize(piece, source, inputs, at, own)
             outputs = self._evaluate(canonical, own.shape[0])
             _check_outputs(target, outputs)
-            carried = carry(piece, target, outputs, at, own, source.layout(canonical), spread=return_stats)
-            whole.add(piece, share, carried)
+            carried = carry(piece, target, outputs, at, own, source.layout(canonical), spread=spread or draws is not None)
+            whole.add(piece, share, carried, own)
             for label, running in zip(labels, nested, strict=True):
                 running.add(*restricted(piece, share, piece.nested == label), carried)  # type: ignore[arg-type]
-        mean, spread = whole.result()
-        if not return_stats:
-            return mean
-        residual = _residual(mean, [running.result()[0] for running in nested])
-        return mean, Stats(spread, int(rows.shape[0]), measure.order, measure.cosets, residual)
+        residual = _residual(whole.mean(), [running.mean() for running in nested])
+        drawn = _drawn(measure) if errors else torch.zeros_like(measure.order)
+        return _Seen(whole, int(rows.shape[0]), measure.order, measure.cosets, drawn, residual, measure.scores)
+
+    def _go_on(self, seen: _Seen, inputs: Tree, at: Layout, until: Until) -> _Seen:
+        """Rounds of as many draws as there were, for the samples that are not within the tolerance."""
+        source, count = self.signature.source, until.first
+        seen.running.scaled(count)
+        while count < until.most:
+            chosen = torch.nonzero(excess(seen.running, at, until.stderr, until.relative) > 1).flatten()
+            if not chosen.numel():
+                break
+            more = min(count, until.most - count)
+            part = source.take(inputs, chosen, at)
+            layout = source.layout(part)
+            measure = self.frame.draw(part, layout, count, more)  # type: ignore[operator]
+            found = self._integrate(measure, part, layout, seen.running.spread, True)
+            seen.running.merge(found.running, chosen, more)
+            seen = seen.plus(found, chosen)
+            count += more
+        return seen
 
     def _rows(self, measure: Measure, inputs: Tree) -> Tensor:
         """The (coset, sample) pairs that enter the model: all, or those with weight where shapes may depend on data."""
@@ -244,6 +264,53 @@ def _concatenate(pieces: list[Any]) -> Any:
     if not is_container(head):
         return head
     return rebuild(head, {key: _concatenate([children(piece)[key] for piece in pieces]) for key in children(head)})
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the model returned so far, and how often it was called."""
+
+    running: Running
+    samples: int
+    order: Tensor
+    cosets: int
+    draws: Tensor
+    residual: float | None
+    scores: Mapping[str, Tensor]
+
+    def plus(self, found: _Seen, chosen: Tensor) -> _Seen:
+        """With more draws of the chosen samples, which were integrated already."""
+        both = self.order[chosen] + found.order
+        order = self.order.index_copy(0, chosen, torch.where((self.order[chosen] < 0) | (found.order < 0), -1, both))
+        draws = self.draws.index_add(0, chosen, found.draws)
+        return replace(self, samples=self.samples + found.samples, order=order, cosets=self.cosets + found.cosets, draws=draws)
+
+
+def _drawn(measure: Measure) -> Tensor:
+    """(B,) the number of independent draws that have weight."""
+    if measure.draws is None:
+        return torch.zeros(measure.samples, dtype=torch.int64, device=measure.weights.device)
+    total = torch.zeros_like(measure.weights).index_add(0, measure.draws, measure.weights)
+    return (total > 0).sum(0)
+
+
+def _stats(seen: _Seen, mean: Tree, at: Layout, until: Until | None) -> Stats:
+    """What is reported of one call."""
+    running = seen.running
+    parts = {"share": running.tree(lambda leaf: leaf.share()), "draws": running.tree(lambda leaf: leaf.draws())}
+    return Stats(
+        mean,
+        running.tree(lambda leaf: leaf.whole.deviation),
+        running.tree(lambda leaf: leaf.variance()),
+        seen.draws,
+        seen.samples,
+        seen.order,
+        seen.cosets,
+        seen.residual,
+        seen.scores,
+        None if until is None else excess(running, at, until.stderr, until.relative) <= 1,
+        parts,
+    )
 
 
 def _residual(mean: Tree, nested: list[Tree]) -> float | None:

@@ -10,6 +10,7 @@ from .minimal import UNCOLOURED, Minimal
 from .pca import PCA
 from .relabel import Relabel
 from .sort import Sort
+from .until import Until
 from .weighted import Weighted
 from .weighted_sort import WeightedSort
 
@@ -30,6 +31,7 @@ __all__ = [
     "Relabel",
     "Sort",
     "Stochastic",
+    "Until",
     "Weighted",
     "WeightedSort",
     "canonical_graph",

@@ -15,6 +15,7 @@ from ..groups.quadrature import rule
 from ..measure import Measure
 from ..tree import Tree, first, leaves, tree_map
 from .base import Frame, device_of
+from .until import Until, checked_samples, first_draws
 
 LARGEST = 5040
 
@@ -103,10 +104,11 @@ class Haar(Frame):
     """Independent Haar-random elements, drawn anew for every sample and call: an unbiased estimate of the average.
 
     Args:
-        samples: elements per sample, that is model calls.
+        samples: elements per sample, that is model calls; or ``frames.Until(stderr=...)``, as many as a tolerance asks for.
         generator: source of randomness; torch's global one when left out.
 
     Raises:
+        FrameError: when the number is not at least 1.
         GroupError: when bound to a non-compact group; the message names the remedy.
 
     Example:
@@ -120,11 +122,9 @@ class Haar(Frame):
     exact = False
     references = ("yarotsky2022universal",)
 
-    def __init__(self, samples: int, generator: torch.Generator | None = None):
+    def __init__(self, samples: int | Until, generator: torch.Generator | None = None):
         super().__init__()
-        if not isinstance(samples, int) or samples < 1:
-            raise FrameError(explain(f"Haar(samples={samples!r})", "a number of elements, 1 or more", "pass for instance Haar(8)"))
-        self.samples, self.generator = samples, generator
+        self.samples, self.generator = checked_samples("Haar(samples=", samples), generator
 
     def prepare(self, group: Group) -> None:
         """Refuse groups without Haar measure."""
@@ -132,13 +132,17 @@ class Haar(Frame):
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """Fresh elements with equal weights."""
-        group = self.source.resolve(inputs)  # type: ignore[union-attr]
+        return self.draw(inputs, at, 0, first_draws(self.samples))
+
+    def draw(self, inputs: Tree, at: Layout, start: int, count: int) -> Measure:
+        """The next ``count`` elements, with equal weights; each is a draw of its own."""
+        group, device = self.source.resolve(inputs), device_of(inputs)  # type: ignore[union-attr]
         dtype = None if integral(group) else torch.float64
-        elements = group.haar(self.samples, at.samples, generator=self.generator, dtype=dtype, device=device_of(inputs))
-        weights = torch.full((self.samples, at.samples), 1.0 / self.samples, dtype=torch.float64, device=device_of(inputs))
-        elements = tree_map(lambda leaf: leaf.to(device_of(inputs)), elements)
-        order = torch.full((at.samples,), self.samples, device=weights.device)
-        return Measure(self.group, elements, weights, order, cosets=self.samples)
+        elements = group.haar(count, at.samples, generator=self.generator, dtype=dtype, device=device)
+        weights = torch.full((count, at.samples), 1.0 / count, dtype=torch.float64, device=device)
+        elements = tree_map(lambda leaf: leaf.to(device), elements)
+        order = torch.full((at.samples,), count, device=device)
+        return Measure(self.group, elements, weights, order, cosets=count, draws=torch.arange(count, device=device))
 
     def arguments(self) -> tuple[str, ...]:
         """The number of samples."""
@@ -308,6 +312,15 @@ class Stochastic(Frame):
         """One element while training."""
         whole = self.frame.measure(inputs, at)
         return whole.one(self.generator) if self.training else whole
+
+    @property
+    def samples(self) -> object:
+        """The inner frame's number of draws, where it has one."""
+        return getattr(self.frame, "samples", None)
+
+    def draw(self, inputs: Tree, at: Layout, start: int, count: int) -> Measure:
+        """Draws start, ..., start + count - 1 of the inner frame."""
+        return self.frame.draw(inputs, at, start, count)  # type: ignore[operator]
 
     def arguments(self) -> tuple[str, ...]:
         """The inner frame."""

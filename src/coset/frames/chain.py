@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -18,6 +19,7 @@ from ..measure import Measure
 from ..transport import canonicalize
 from ..tree import Tree, tree_map
 from .base import Frame
+from .until import patience
 
 
 class Chain(Frame):
@@ -128,13 +130,30 @@ class Chain(Frame):
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The products g1 g2 ... with g1 from the inputs and g2 from g1's canonical inputs."""
+        return self._product(inputs, lambda frame, current, layout: frame.measure(current, layout))
+
+    @property
+    def samples(self) -> object:
+        """The rule by which a link decides how many draws it makes (``frames.Until``); None without such a link."""
+        return next((rule for rule in map(patience, self.frames) if rule is not None), None)
+
+    def draw(self, inputs: Tree, at: Layout, start: int, count: int) -> Measure:
+        """The products with draws start, ..., start + count - 1 of the link that decides how many it makes."""
+
+        def found(frame: Frame, current: Tree, layout: Layout) -> Measure:
+            return frame.measure(current, layout) if patience(frame) is None else frame.draw(current, layout, start, count)  # type: ignore[operator]
+
+        return self._product(inputs, found)
+
+    def _product(self, inputs: Tree, measure: Callable[[Frame, Tree, Layout], Measure]) -> Measure:
+        """The products of what ``measure`` finds for each link."""
         current = inputs
         total: Measure | None = None
         noise: Tensor | None = None
         group, links, parts = self._settled(inputs)
         for frame, part in zip(links, parts, strict=True):
             layout = replace(self.source.layout(current), noise=noise)  # type: ignore[union-attr]
-            found = frame.measure(current, layout)  # type: ignore[operator]
+            found = measure(frame, current, layout)
             rows = torch.arange(found.cosets * found.samples, device=found.weights.device)
             current = canonicalize(found, frame.source, current, layout, rows)  # type: ignore[arg-type]
             noise = _noise(noise, found)
@@ -201,6 +220,7 @@ def join(outer: Measure, inner: Measure) -> Measure:
         inner.orbits,
         max(outer.tol, inner.tol),
         nested=_join_labels(outer, inner, s1, s2),
+        draws=_join_draws(outer, inner, s1, s2),
     )
 
 
@@ -222,6 +242,15 @@ def _join_labels(outer: Measure, inner: Measure, s1: int, s2: int) -> Tensor | N
     if inner.nested is None or s1 != 1 or s2 != 1:
         return None
     return inner.nested.repeat(outer.cosets)
+
+
+def _join_draws(outer: Measure, inner: Measure, s1: int, s2: int) -> Tensor | None:
+    """Products come from the draw of the outer element, where it was drawn: the inner draws beside it share that one."""
+    if outer.draws is not None:
+        return outer.draws.reshape(-1, 1, s1, 1).expand(-1, inner.cosets, s1, s2).flatten()
+    if inner.draws is None:
+        return None
+    return inner.draws.reshape(1, -1, 1, s2).expand(outer.cosets, -1, s1, s2).flatten()
 
 
 def _join_permutations(outer: Measure, inner: Measure, first: object, c1: int, c2: int, s1: int, s2: int) -> Tensor | None:
