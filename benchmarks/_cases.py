@@ -137,6 +137,7 @@ def linear(name: str, group: Callable[[int], groups.Group], make: Any = cloud, d
 CASES = (
     Case(frames.Full, "Dihedral(4) on images", lambda d: frames.Full(), lambda d: actions.Image(groups.Dihedral(4)), image),
     Case(frames.Haar, "O(d)", lambda d: frames.Haar(8), points(groups.Orthogonal), cloud, (3, 6)),
+    Case(frames.RandomCosets, "O(d)", lambda d: frames.RandomCosets(), points(groups.Orthogonal), cloud, (3, 4)),
     Case(frames.Quadrature, "SO(d)", lambda d: frames.Quadrature(3), points(groups.SpecialOrthogonal), cloud, (2, 3)),
     Case(frames.Given, "O(d)", lambda d: frames.Given(groups.Orthogonal(d).haar(8)), points(groups.Orthogonal), cloud, (3, 6)),
     Case(

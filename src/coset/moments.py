@@ -30,7 +30,7 @@ class Whole:
 
     def __init__(self) -> None:
         self.mean: Any = None
-        self.share: Tensor | None = None
+        self.share: Any = None
         self.deviation: Tensor | None = None
 
     def add(self, share: Tensor, mean: Tensor, deviation: Tensor | None) -> None:
@@ -58,9 +58,9 @@ class Between:
     """
 
     def __init__(self) -> None:
-        self.first: Tensor | None = None
-        self.second: Tensor | None = None
-        self.count: Tensor | None = None
+        self.first: Any = None
+        self.second: Any = None
+        self.count: Any = None
         self.mean: Any = None
         self.scatter: Any = None
 
@@ -85,17 +85,17 @@ class Between:
 
     def variance(self) -> Tensor:
         """(R, ...) the unbiased variance between draws; NaN where there are fewer than two."""
-        known = self.count > 1  # type: ignore[operator]
-        freedom = torch.where(known, self.first - self.second / safe(self.first), 1.0)  # type: ignore[operator, arg-type]
+        known = self.count > 1
+        freedom = torch.where(known, self.first - self.second / safe(self.first), 1.0)
         return torch.where(beside(known, self.scatter) > 0, self.scatter / beside(freedom, self.scatter), torch.nan)
 
     def share(self) -> Tensor:
         """(R, 1, ...) the variance of the mean, in units of the variance of one draw."""
-        return beside(self.second / safe(self.first).square(), self.scatter)  # type: ignore[arg-type, operator]
+        return beside(self.second / safe(self.first).square(), self.scatter)
 
     def draws(self) -> Tensor:
         """(R, 1, ...) the number of draws."""
-        return beside(self.count, self.scatter)  # type: ignore[arg-type]
+        return beside(self.count, self.scatter)
 
 
 def summed(

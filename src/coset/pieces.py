@@ -221,7 +221,7 @@ class _Leaf:
         """Multiply all weights."""
         if self.whole.share is not None and self.between.first is not None:
             self.whole.share = self.whole.share * draws
-            self.between.first, self.between.second = self.between.first * draws, self.between.second * draws**2  # type: ignore[operator]
+            self.between.first, self.between.second = self.between.first * draws, self.between.second * draws**2
             self.between.scatter = self.between.scatter * draws
 
     def merge(self, more: _Leaf, chosen: Tensor, draws: int) -> None:
@@ -229,8 +229,8 @@ class _Leaf:
         more.scale(draws)
         count, one, two = self.whole.mean.shape[0], more.whole, more.between
 
-        def spread(x: Tensor | None) -> Tensor:
-            return x.new_zeros(count, *x.shape[1:]).index_copy(0, chosen, x)  # type: ignore[union-attr]
+        def spread(x: Tensor) -> Tensor:
+            return x.new_zeros(count, *x.shape[1:]).index_copy(0, chosen, x)
 
         self.whole.add(spread(one.share).flatten(), spread(one.mean), None if one.deviation is None else spread(one.deviation))
         self.between.merge(spread(two.first), spread(two.second), spread(two.count), spread(two.mean), spread(two.scatter))
@@ -247,8 +247,8 @@ def excess(running: Running, at: Layout, tolerance: float, relative: float) -> T
         size = squared(leaf.between.mean.detach()).reshape(rows, -1).mean(1)
         if at.is_per_row(leaf.between.mean):
             none = error.new_zeros(at.samples)
-            error = none.index_reduce(0, at.batch, error, "amax")
-            size = none.index_reduce(0, at.batch, size, "mean", include_self=False)
+            error = none.index_reduce(0, at.batch, error, "amax")  # type: ignore[arg-type]
+            size = none.index_reduce(0, at.batch, size, "mean", include_self=False)  # type: ignore[arg-type]
         ratio = (error / (tolerance + relative * size.sqrt())).to(torch.float32)
         worst = ratio if worst is None else torch.maximum(worst, ratio)
     return torch.zeros(at.samples) if worst is None else worst

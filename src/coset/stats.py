@@ -134,16 +134,10 @@ def unbiased_square(mean: Tree, stats: Stats, target: Tree) -> Tree:
         >>> coset.unbiased_square(y, stats, torch.randn(8, 3)).mean().backward()
     """
     if stats.draws.numel() and not torch.compiler.is_compiling() and bool((stats.draws < 2).any()):
-        least = int(stats.draws.min())
-        raise InputError(
-            explain(
-                f"unbiased_square of {'a measure without random draws' if least == 0 else 'one draw'}",
-                "two independent draws or more",
-                "use the plain square, which is right for deterministic frames"
-                if least == 0
-                else "raise the number of samples of the frame",
-            )
-        )
+        given = "one draw", "raise the number of samples of the frame"
+        if int(stats.draws.min()) == 0:
+            given = "a measure without random draws", "use the plain square, which is right for deterministic frames"
+        raise InputError(explain(f"unbiased_square of {given[0]}", "two independent draws or more", given[1]))
 
     def one(variance: Tensor, value: Tensor, share: Tensor, goal: Tensor) -> Tensor:
         if value.shape != goal.shape:

@@ -754,6 +754,20 @@ FRAMES: dict[type[Frame], list[FrameCase]] = {
         case(frames.Quadrature(6), actions.Points(SO2), vectors(SO2), clouds(2), reference=frames.Minimal()),
         case(frames.Quadrature(1), actions.Points(D4), vectors(D4), clouds(2), symmetric_clouds(D4), note="finite"),
     ],
+    frames.RandomCosets: [
+        case(frames.RandomCosets(), actions.Points(O3), vectors(O3), clouds(3), reference=frames.Minimal()),
+        case(frames.RandomCosets(2), actions.Points(SO2), vectors(SO2), clouds(2), reference=frames.Minimal()),
+        case(
+            frames.RandomCosets(2, groups.Tetrahedral()), actions.Points(S * SO3), vectors(S * SO3), clouds(3), reference=frames.Minimal()
+        ),
+        case(
+            frames.RandomCosets(),
+            actions.Points(groups.Orthogonal(4)),
+            vectors(groups.Orthogonal(4)),
+            clouds(4),
+            reference=frames.Minimal(),
+        ),
+    ],
     frames.Sort: [
         case(frames.Sort(), actions.Permute(S, -2), {None: Out(actions.Permute(S, -2), True, (2,))}, rows(5, 3), tied_rows(5, 3)),
         case(frames.Sort(), actions.Permute(S, -1), {None: Out(actions.Permute(S, -1), True, ())}, rows(5), tied_rows(5), "numbers"),

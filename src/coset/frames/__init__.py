@@ -4,6 +4,7 @@ from .average import Full, Given, Haar, Quadrature, Stochastic
 from .base import Frame
 from .center import Center
 from .chain import Chain
+from .cosets import RandomCosets
 from .eigenvectors import EigenReport, Eigenvectors
 from .graphs import CanonicalGraph, canonical_graph
 from .minimal import UNCOLOURED, Minimal
@@ -28,6 +29,7 @@ __all__ = [
     "Haar",
     "Minimal",
     "Quadrature",
+    "RandomCosets",
     "Relabel",
     "Sort",
     "Stochastic",

@@ -92,6 +92,10 @@ class Draws(Protocol):
 def checked_samples(owner: str, samples: Any) -> Samples:
     """A number of draws, at least one, or :class:`Until`.
 
+    Args:
+        owner: how the call begins in messages, for instance ``"Haar(samples="``.
+        samples: what the user gave.
+
     Raises:
         FrameError: when it is neither.
     """

@@ -92,3 +92,14 @@ def quaternion_pairs(order: int, cosets: int) -> tuple[Tensor, Tensor]:
     matrices = (left(half)[:, None] @ right(q)[None]).flatten(0, 1)
     size = len(half) // cosets
     return matrices, (torch.arange(len(half)) // size).repeat_interleave(len(q))
+
+
+def cyclic_signs(d: int, special: bool) -> Tensor:
+    """The group of all signed cyclic shifts D_s C^j, (2^d d, d, d), or with ``special`` its rotations, half as many.
+
+    It is exact to degree 3 for d at least 4, as :func:`signed_shifts` are, which are fewer but no group.
+    """
+    bits = torch.arange(2**d).unsqueeze(-1) >> torch.arange(d) & 1
+    shifts = torch.stack([torch.roll(torch.eye(d, dtype=torch.float64), j, 0) for j in range(d)])
+    matrices = ((1 - 2 * bits).to(torch.float64)[None, :, :, None] * shifts[:, None]).flatten(0, 1) + 0.0
+    return matrices[torch.linalg.det(matrices) > 0] if special else matrices
