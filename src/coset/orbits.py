@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .actions.base import Action
 from .actions.indices import Edges
-from .actions.layout import Layout
+from .actions.layout import Layout, ragged_take
 from .errors import InputError, describe, explain
 
 TUPLES = 2**25
@@ -51,13 +51,14 @@ class Orbits:
         return not any(len(one) for one in self.generators)
 
     def take(self, rows: Tensor) -> Orbits:
-        """The orbits of the picked samples of a dense batch."""
+        """The orbits of the picked samples of a dense batch, or of ragged rows that carry no edges."""
         if len(rows) == len(self.generators) and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
             return self
         picked = rows.tolist()
         valid = None if self.valid is None else self.valid[rows]
         forms = tuple(self.forms[row] for row in picked) if self.forms else ()
-        return replace(self, generators=tuple(self.generators[row] for row in picked), valid=valid, forms=forms, found={})
+        batch = self.batch if self.batch is None else ragged_take(self.batch, len(self.generators), rows)[1]
+        return replace(self, generators=tuple(self.generators[row] for row in picked), batch=batch, valid=valid, forms=forms, found={})
 
     def per_edge(self, action: Action, y: Tensor, at: Layout) -> bool:
         """Whether data has one entry for every edge of ragged graphs."""
@@ -144,8 +145,10 @@ class Orbits:
         return torch.tensor(found, device=permutations.device)
 
 
-def same(form: tuple[Any, Any, Any, Any], permutation: Any) -> bool:
-    """Whether a permutation keeps a graph (colours, first, second, label of every pair)."""
+def same(form: tuple[Any, Any, Any, Any] | None, permutation: Any) -> bool:
+    """Whether a permutation keeps a graph (colours, first, second, label of every pair); None has only the identity."""
+    if form is None:
+        return bool((permutation == np.arange(len(permutation))).all())
     colour, first, second, label = form
     n = len(colour)
     p = permutation[:n]

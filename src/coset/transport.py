@@ -44,12 +44,15 @@ def canonicalize(measure: Measure, source: Action, inputs: Tree, at: Layout, row
     def form(action: Action, x: Any) -> Any:
         if not isinstance(x, Tensor) or not _pulled(action, x, measure, at):
             return action.take(x, samples, at)
-        if action.stacks() and not _matched(measure, action, x, at) and (measure.size > 1 or _whole(measure, rows)):
+        stacked = measure.relaxed is None and action.stacks() and not _matched(measure, action, x, at)
+        if stacked and (measure.size > 1 or _whole(measure, rows)):
             values = action.each(rows_of(back, at, x), _shares(measure, at, x), x, measure.size)  # type: ignore[attr-defined]
             return _pick(masked(values, x, action, at), rows, at, x, measure)
         if measure.size == 1:
             g = tree_map(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), back)
-            return action.act(g, action.take(x, samples, at), new_at)
+            taken = action.take(x, samples, at)
+            moved = action.act(g, taken, new_at)
+            return moved if measure.relaxed is None else measure.relaxed.attach(action, moved, taken, rows, new_at, back=True)
         return _pick(_coset_mean(action, x, back, measure, at), rows, at, x, measure)
 
     return visit(source, inputs, pull)
@@ -177,7 +180,8 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
                 )
             )
         y = _settled(y, measure, action, rows, new_at)
-        if not spread and action.moves and action.stacks() and _whole(measure, rows) and measure.weights.shape[0] > 1:
+        summed = not spread and measure.relaxed is None and measure.weights.shape[0] > 1
+        if summed and action.moves and action.stacks() and _whole(measure, rows):
             stacked = _place(y, rows, at, new_at, measure)
             if not _matched(measure, action, stacked[0], at):
                 g, weights = rows_of(measure.elements, at, stacked[0]), per_row(measure.weights, at, stacked[0])
@@ -186,6 +190,8 @@ def carry(measure: Measure, target: Action, outputs: Tree, at: Layout, rows: Ten
         if measure.size == 1:
             g = tree_map(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), measure.elements)
             moved = action.act(g, y, new_at) if action.moves else y
+            if measure.relaxed is not None:
+                moved = measure.relaxed.attach(action, moved, y, rows, new_at, back=False)
             values = _place(moved, rows, at, new_at, measure)
         else:
             values = _carry_coset(action, _place(y, rows, at, new_at, measure), measure, at)

@@ -8,8 +8,11 @@ from .cosets import RandomCosets
 from .eigenvectors import EigenReport, Eigenvectors
 from .graphs import CanonicalGraph, canonical_graph
 from .minimal import UNCOLOURED, Minimal
+from .noise import Gumbel, Noise, Normal, NormalVectors, Uniform
 from .pca import PCA
+from .probabilistic import Canonicalizer, Probabilistic
 from .relabel import Relabel
+from .retractions import Argmax, Argsort, GramSchmidt, OrbitDistance, Polar, Retraction
 from .sort import Sort
 from .until import Until
 from .weighted import Weighted
@@ -18,7 +21,10 @@ from .weighted_sort import WeightedSort
 __all__ = [
     "PCA",
     "UNCOLOURED",
+    "Argmax",
+    "Argsort",
     "CanonicalGraph",
+    "Canonicalizer",
     "Center",
     "Chain",
     "EigenReport",
@@ -26,13 +32,23 @@ __all__ = [
     "Frame",
     "Full",
     "Given",
+    "GramSchmidt",
+    "Gumbel",
     "Haar",
     "Minimal",
+    "Noise",
+    "Normal",
+    "NormalVectors",
+    "OrbitDistance",
+    "Polar",
+    "Probabilistic",
     "Quadrature",
     "RandomCosets",
     "Relabel",
+    "Retraction",
     "Sort",
     "Stochastic",
+    "Uniform",
     "Until",
     "Weighted",
     "WeightedSort",

@@ -1,0 +1,222 @@
+"""Frames that a network learns: centre, call an equivariant network, retract its outputs to group elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..actions.layout import Layout
+from ..actions.trees import Pullback
+from ..errors import FrameError, explain
+from ..groups.base import Group
+from ..groups.maps import Homomorphism
+from ..groups.products import place_factor
+from ..relaxed import Several, SoftChoices
+from ..tree import Tree, leaves, tree_map
+from .base import Frame, device_of, traced
+from .center import Center
+from .noise import Place
+from .retractions import Retracted, Retraction, Score, default_retraction
+
+Network = Callable[[Tree, Tensor | None], Any]
+
+
+@dataclass(frozen=True)
+class Centred:
+    """Inputs without translations.
+
+    Attributes:
+        inputs: the inputs, positions centred where the group translates.
+        at: their layout.
+        shift: (B, d) centroids, or None.
+    """
+
+    inputs: Tree
+    at: Layout
+    shift: Tensor | None
+
+
+class Learned(Frame):
+    """Abstract: a frame from an equivariant network.
+
+    Args:
+        network: called as ``network(inputs, noise)`` with inputs of the source (centred for groups with translations) and
+            noise, or None; returns raw outputs for the retraction, a tuple of them in the order of a product's factors.
+        retraction: one retraction, a tuple of them for a product, or None for the group's own.
+    """
+
+    def __init__(self, network: Network, retraction: Retraction | tuple[Retraction, ...] | None = None):
+        super().__init__()
+        if not callable(network):
+            raise FrameError(explain(f"{network!r} as network", "a module or function (inputs, noise) -> raw outputs", "see coset.nn"))
+        given = retraction if isinstance(retraction, tuple) else (retraction,)
+        if not all(one is None or isinstance(one, Retraction) for one in given):
+            raise FrameError(
+                explain(f"{retraction!r} as retraction", "a retraction, or a tuple of them", "pass for instance frames.GramSchmidt()")
+            )
+        self.network, self.retraction = network, retraction
+
+    def prepare(self, group: Group) -> None:
+        """Bind a retraction to every factor, and a centroid where the group translates."""
+        self._factors = tuple(getattr(group, "factors", (group,)))
+        given: Any = self.retraction
+        several = given if isinstance(given, tuple) else (given,) * len(self._factors) if given is None else (given,)
+        if len(several) != len(self._factors):
+            raise FrameError(
+                explain(
+                    f"{given!r} for {group} with factors {[str(factor) for factor in self._factors]}",
+                    "one retraction for each factor",
+                    "pass a tuple in the order of the factors, or leave it out",
+                )
+            )
+        cores = [factor.parts()[1].source if factor.translates else factor for factor in self._factors if _has_core(factor)]
+        self._retractions = tuple((one or default_retraction(core)).bind(core) for one, core in zip(several, cores, strict=True))
+        move = _translations(group)
+        self._center = None if move is None else Center().bind(Pullback(move, self.source))  # type: ignore[arg-type]
+
+    @property
+    def _on_group(self) -> bool:
+        return all(one.exact for one in getattr(self, "_retractions", ()))
+
+    def centred(self, inputs: Tree, at: Layout) -> Centred:
+        """The inputs with their centroid at the origin, where the group translates."""
+        if self._center is None:
+            return Centred(inputs, at, None)
+        shift = self._center.centroid(inputs, at)  # type: ignore[operator]
+        move: Any = _translations(self.source.resolve(inputs))  # type: ignore[union-attr]
+        moved = self.source.act(move(-shift), inputs, at)  # type: ignore[union-attr]
+        return Centred(moved, at, shift)
+
+    def picked(self, centred: Centred, samples: Tensor) -> Centred:
+        """Some of the samples, repeated as asked; all of them once are returned as they are."""
+        if samples.shape[0] == centred.at.samples and bool((samples == torch.arange(samples.shape[0], device=samples.device)).all()):
+            return centred
+        return Centred(self.source.take(centred.inputs, samples, centred.at), centred.at.take(samples)[0], None)  # type: ignore[union-attr]
+
+    def repeated(self, centred: Centred, copies: int) -> Centred:
+        """The whole batch several times over."""
+        if copies == 1:
+            return centred
+        samples = torch.arange(centred.at.samples, device=device_of(centred.inputs)).repeat(copies)
+        return Centred(self.source.take(centred.inputs, samples, centred.at), centred.at.take(samples)[0], None)  # type: ignore[union-attr]
+
+    def retract(self, centred: Centred, noise: Tensor | None) -> Retracted:
+        """The network's elements (without translations) for centred inputs, as one entry for each factor."""
+        raw = self.network(centred.inputs, noise)
+        if hasattr(self.group, "factors"):
+            if not isinstance(raw, (tuple, list)) or len(raw) != len(self._factors):
+                raise FrameError(
+                    explain(
+                        f"{_named(raw)} from the network on {self.group}",
+                        f"a tuple with one entry for each factor {[str(factor) for factor in self._factors]}",
+                        "return for instance (scores, vectors)",
+                    )
+                )
+        else:
+            raw = (raw,)
+        parts = [one(value, centred.at) for one, value in zip(self._retractions, raw, strict=True)]
+        if len(parts) == 1:
+            return parts[0]
+        finite = torch.stack([part.finite for part in parts]).all(0)
+        tied = torch.stack([part.tied for part in parts]).any(0)
+        degenerate = torch.stack([part.degenerate for part in parts]).any(0)
+        relaxed = [part.relaxed for part in parts]
+        scores: dict[str, Score] = {}
+        for part in parts:
+            scores |= part.scores
+        return Retracted(tuple(part.elements for part in parts), finite, tied, degenerate, self._relaxed(relaxed), scores)
+
+    def _relaxed(self, makers: list[Callable[[int], Any] | None]) -> Callable[[int], Any] | None:
+        """The relaxations of factors as one, choices among elements included into the product."""
+        if not any(makers):
+            return None
+        group = self.group
+
+        def relaxed(samples: int) -> Several:
+            found = [(number, maker(samples)) for number, maker in enumerate(makers) if maker is not None]
+            return Several(
+                tuple(replace(one, include=place_factor(group, number)) if isinstance(one, SoftChoices) else one for number, one in found)  # type: ignore[arg-type]
+            )
+
+        return relaxed
+
+    def placed(self, elements: Tree, shift: Tensor | None) -> Tree:
+        """Elements of the whole group from those of the retractions, leaves (K, B, ...), and centroids (B, d)."""
+        parts = elements if hasattr(self.group, "factors") else (elements,)
+        found = []
+        for factor, part in zip(self._factors, parts, strict=True):
+            if not factor.translates:
+                found.append(part)
+                continue
+            move, turn = factor.parts()
+            count = next(leaves(part)).shape[0]
+            found.append(factor.compose(move(shift.unsqueeze(0).expand(count, *shift.shape)), turn(part)))  # type: ignore[union-attr]
+        return tuple(found) if hasattr(self.group, "factors") else found[0]
+
+    def place(self, centred: Centred) -> Place:
+        """What noise has to know of the inputs."""
+        numbers = [leaf for leaf in leaves(centred.inputs) if leaf.is_floating_point() or leaf.is_complex()]
+        dtype = numbers[0].dtype if numbers else torch.get_default_dtype()
+        if self.group.complex:
+            dtype = dtype.to_complex()
+        group = self.group if traced(centred.inputs) else self.source.resolve(centred.inputs)  # type: ignore[union-attr]
+        return Place(group, centred.at, dtype, device_of(centred.inputs))
+
+    def refuse(self, finite: Tensor, degenerate: Tensor, samples: int) -> None:
+        """Raise where raw outputs (R,) are NaN or do not determine an element (one host synchronization where all is well)."""
+        bad = ~finite | degenerate
+        if not bool(bad.any()):
+            return
+        if not bool(finite.all()):
+            rows = ((~finite).nonzero().flatten() % samples).unique()[:5].tolist()
+            raise FrameError(
+                explain(f"NaN or infinite outputs of the network in samples {rows}", "finite numbers", "check its weights and inputs")
+            )
+        rows = (degenerate.nonzero().flatten() % samples).unique()[:5].tolist()
+        raise FrameError(
+            explain(
+                f"outputs of the network that do not determine an element of {self.group} in samples {rows}",
+                "scores that differ, vectors that are neither zero nor dependent",
+                "give the network noise or more inputs, check that its last layer is not zero, or use frames.Minimal()",
+            )
+        )
+
+    def arguments(self) -> tuple[str, ...]:
+        """The network and the retraction."""
+        given = () if self.retraction is None else (repr(self.retraction),)
+        return (type(self.network).__name__, *given)
+
+
+def _has_core(factor: Group) -> bool:
+    """Whether there is more than translations.
+
+    Raises:
+        FrameError: for pure translations, which need no network.
+    """
+    if factor.translates and len(factor.parts()) < 2:
+        raise FrameError(explain(f"a learned frame on {factor}", "a group with more than translations", "use frames.Center()"))
+    return True
+
+
+def _translations(group: Group) -> Homomorphism | None:
+    """How the translations of a group are included in it."""
+    if not group.translates:
+        return None
+    factors = getattr(group, "factors", None)
+    if factors is None:
+        return group.parts()[0]
+    number = next(i for i, factor in enumerate(factors) if factor.translates)
+    return factors[number].parts()[0].then(place_factor(group, number))  # type: ignore[arg-type]
+
+
+def _named(raw: Any) -> str:
+    return f"{type(raw).__name__} of shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else f"{type(raw).__name__}"
+
+
+def rows_of_draws(leaf: Tree, samples: int) -> Tree:
+    """Leaves (K * B, ...) as (K, B, ...)."""
+    return tree_map(lambda x: x.unflatten(0, (-1, samples)), leaf)

@@ -1,0 +1,389 @@
+"""Probabilistic symmetrization: an equivariant network with noise in, a measure of k sampled elements out; exact at every k in eval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..actions.layout import Layout
+from ..errors import FrameError, explain
+from ..groups.base import Group
+from ..measure import Measure
+from ..tree import Tree, first, leaves, tree_map
+from .base import traced
+from .coupling import Anchors, automorphisms, equal_rows, exact_frame, plain, settle
+from .learned import Centred, Learned, Network, rows_of_draws
+from .noise import Noise, Place, default_noise
+from .retractions import Retracted, Retraction, Score
+from .until import Until
+
+TRIES = 8
+"""How often a draw that determines no element is drawn anew."""
+PASS = 4096
+"""Pairs of draw and sample that enter the network at once, when no gradients are kept."""
+
+
+class Scores(Mapping[str, Tensor]):
+    """Named values (B,) for losses, computed when they are read."""
+
+    def __init__(self, found: dict[str, Callable[[], Tensor]]):
+        self._found = found
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._found[key]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+class Canonicalizer(Learned):
+    """One element per input from an equivariant network: learned canonicalization, the direct form.
+
+    Where the network does not determine an element (equal scores, dependent vectors), as it must at symmetric inputs, the
+    measure of the exact minimal frame is returned for that sample, and ``scores["tied"]`` says so.
+
+    Args:
+        network: ``network(inputs, None)`` -> raw outputs; see :class:`Probabilistic`.
+        retraction: how they become elements; the group's own when left out.
+
+    Raises:
+        FrameError: for groups without a retraction, raw outputs of wrong shapes, NaN.
+
+    Reference: Kaba et al. 2023, arXiv 2211.06489.
+
+    Example:
+        >>> import torch
+        >>> from coset import actions, frames, groups
+        >>> def axes(x, noise):  # three equivariant vectors of points (B, n, 3)
+        ...     return torch.stack([(x * x.norm(dim=-1, keepdim=True) ** p).sum(1) for p in (0, 1, 2)], 1)
+        >>> bound = frames.Canonicalizer(axes).bind(actions.Vectors(groups.Orthogonal(3)))
+        >>> bound(torch.randn(2, 5, 3)).elements.shape
+        torch.Size([1, 2, 3, 3])
+    """
+
+    references = ("kaba2023equivariance",)
+
+    def prepare(self, group: Group) -> None:
+        """Bind the retractions, and the exact frame for symmetric inputs."""
+        super().prepare(group)
+        self.exact = self._on_group
+        self._exact_frame = exact_frame(self.source, self.target)  # type: ignore[arg-type]
+
+    def measure(self, inputs: Tree, at: Layout) -> Measure:
+        """The network's element of every sample."""
+        centred = self.centred(inputs, at)
+        found = self.retract(centred, None)
+        blind = traced(inputs)
+        if not blind:
+            self.refuse(found.finite, torch.zeros_like(found.finite), at.samples)
+        relaxed = None if found.relaxed is None else found.relaxed(at.samples)
+        elements = self.placed(rows_of_draws(found.elements, at.samples), centred.shift)
+        if not blind and self._exact_frame is not None and bool(found.tied.any()):
+            start = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
+            anchors = settle(self.group, self.source, self._exact_frame, inputs, at, start)  # type: ignore[arg-type]
+            measure = spread(self.group, anchors, anchors.elements, 1, at)
+        else:
+            weights = torch.ones(1, at.samples, dtype=torch.float64, device=found.finite.device)
+            measure = Measure(self.group, elements, weights, torch.ones_like(found.finite, dtype=torch.long), cosets=1)
+        scores = dict(found.scores) | {"tied": lambda: found.tied}
+        return replace(measure, relaxed=relaxed if measure.cosets == 1 else None, scores=Scores(scores))
+
+
+class Probabilistic(Learned):
+    """k elements sampled from an equivariant conditional law p(g | x): g = q(x, noise), trained with the model by the task's loss.
+
+    While training every call draws fresh noise, and gradients reach the network along the path of the noise: through the matrices,
+    and straight through the soft sort for permutations. In ``eval()`` the noise is fixed and *coupled*: g0(x) moves it, with
+    g0 = q(x, no noise), so that every sampled element is equivariant by itself. The symmetrized model is then exactly
+    equivariant at every k, still unbiased over seeds, with the variance of independent draws. Where g0 is not determined
+    (equal scores, dependent vectors, as at symmetric inputs) an exact frame of the library gives it and outputs are averaged over the stabilizer;
+    ``scores["tied"]`` (B,) says where.
+
+    Args:
+        network: ``network(inputs, noise)`` -> raw outputs, with inputs as the source declares them (centred for groups with
+            translations; repeated for several draws). It has to be equivariant in both together, q(hx, h noise) = h q(x, noise):
+            :meth:`verify` checks. Raw outputs: scores (B, n) or ragged (N,) for S_n; d vectors (B, d, d) for O, SO, E, SE, U, SU and
+            Lorentz groups; scores (B, |G|) for finite groups; a tuple of these in the order of the factors of a product.
+        retraction: how raw outputs become elements, a tuple for products; the group's own when left out.
+        noise: its law; that of the paper for the group when left out.
+        samples: k, or ``frames.Until(stderr=...)``.
+        coupled: whether eval ties fixed noise to the input.
+        generator: source of the noise while training, and the seed of the fixed one; torch's global one and 0 when left out.
+
+    Raises:
+        FrameError: for k < 1, groups without a retraction, noise whose law the group does not keep, raw outputs of wrong
+            shapes or with NaN, and draws that determine no element in 8 tries (``scores["resampled"]`` counts them).
+
+    Reference: Kim et al. 2023, arXiv 2306.02866.
+
+    Example:
+        >>> import torch, coset
+        >>> from coset import actions, frames, groups
+        >>> def axes(x, noise):  # three equivariant vectors of points (B, n, 3) and of noise (B, n, 1, 3)
+        ...     y = x + noise.squeeze(2)
+        ...     return torch.stack([(y * x.norm(dim=-1, keepdim=True) ** p).sum(1) for p in (0, 1, 2)], 1)
+        >>> points = actions.Points(groups.Euclidean(3))
+        >>> frame = frames.Probabilistic(axes, samples=4)
+        >>> model = coset.symmetrize(torch.nn.Linear(3, 3), points >> points, frame).eval()
+        >>> x, g = torch.randn(2, 5, 3), groups.Euclidean(3).sample(2)
+        >>> torch.allclose(model(points.act(g, x)), points.act(g, model(x)), atol=1e-4)
+        True
+    """
+
+    references = ("kim2023learning",)
+
+    def __init__(
+        self,
+        network: Network,
+        retraction: Retraction | tuple[Retraction, ...] | None = None,
+        noise: Noise | None = None,
+        samples: int | Until = 1,
+        coupled: bool = True,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__(network, retraction)
+        if noise is not None and not isinstance(noise, Noise):
+            raise FrameError(explain(f"{noise!r} as noise", "a noise object", "pass for instance frames.NormalVectors()"))
+        if not isinstance(samples, Until) and (not isinstance(samples, int) or isinstance(samples, bool) or samples < 1):
+            raise FrameError(
+                explain(f"Probabilistic(samples={samples!r})", "a number of elements, 1 or more", "pass for instance samples=8")
+            )
+        self.noise, self.samples, self.coupled, self.generator = noise, samples, coupled, generator
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        """While training, and without coupling."""
+        return self.training or not self.coupled
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        """In eval, coupled, with elements of the group."""
+        return not self.stochastic and self._on_group
+
+    def prepare(self, group: Group) -> None:
+        """Bind retractions, noise, and the exact frame for symmetric inputs."""
+        super().prepare(group)
+        self._noise = self.noise or default_noise(group)
+        self._noise.fits(group)
+        self._exact_frame = exact_frame(self.source, self.target) if self.coupled else None  # type: ignore[arg-type]
+
+    def measure(self, inputs: Tree, at: Layout) -> Measure:
+        """The measure of k draws."""
+        return self.draw(inputs, at, 0, self.samples if isinstance(self.samples, int) else self.samples.first)
+
+    def draw(self, inputs: Tree, at: Layout, start: int, count: int) -> Measure:
+        """The draws start ... start + count - 1 of an unending sequence (fresh ones while training)."""
+        centred = self.centred(inputs, at)
+        place = self.place(centred)
+        if self.stochastic:
+            return self._independent(centred, place, count)
+        return self._coupled(inputs, centred, place, start, count)
+
+    # -- training: fresh noise ------------------------------------------------------------------------------------
+
+    def _independent(self, centred: Centred, place: Place, count: int) -> Measure:
+        every = torch.arange(centred.at.samples, device=place.device)
+
+        def noise(rows: Tensor, attempt: int) -> Tensor:
+            return self._noise.draw(place, every[rows % len(every)], self.generator)
+
+        found, again = self._sampled(centred, noise, count)
+        draws = rows_of_draws(found.elements, centred.at.samples)
+        weights = torch.full((count, len(every)), 1.0 / count, dtype=torch.float64, device=place.device)
+        order = torch.full((len(every),), count, device=place.device)
+        labels = torch.arange(count, device=place.device)
+        relaxed = None if found.relaxed is None else found.relaxed(len(every))
+        scores = self._scores(found, again, torch.zeros_like(again, dtype=torch.bool)[: len(every)], len(every))
+        elements = self.placed(draws, centred.shift)
+        return Measure(self.group, elements, weights, order, cosets=count, draws=labels, relaxed=relaxed, scores=scores)
+
+    # -- eval: fixed noise, moved by an anchor ----------------------------------------------------------------------
+
+    def _coupled(self, inputs: Tree, centred: Centred, place: Place, start: int, count: int) -> Measure:
+        samples, seed = centred.at.samples, 0 if self.generator is None else self.generator.initial_seed() % 2**62
+        anchors = self._anchors(inputs, centred, place)
+        copies = 1 if anchors is None else first(anchors.elements).shape[0]
+        every = torch.arange(samples, device=place.device)
+
+        def noise(rows: Tensor, attempt: int) -> Tensor:
+            number = start + rows // (samples * copies)
+            fixed = self._noise.fixed(place, every[rows % samples], number, seed + attempt)
+            if anchors is None:
+                return fixed
+            g = tree_map(lambda leaf: leaf.flatten(0, 1)[rows % (samples * copies)], anchors.elements)
+            return self._noise.move(g, fixed, place, centred.at.take(every[rows % samples])[0])
+
+        found, again = self._sampled(centred, noise, count * copies)
+        elements = self.placed(rows_of_draws(found.elements, samples), centred.shift)
+        tied = torch.zeros(samples, dtype=torch.bool, device=place.device) if anchors is None else anchors.tied
+        scores = self._scores(found, again, tied, samples)
+        relaxed = None if found.relaxed is None else found.relaxed(samples)
+        if anchors is None:
+            weights = torch.full((count, samples), 1.0 / count, dtype=torch.float64, device=place.device)
+            order = torch.full((samples,), count, device=place.device)
+            whole = Measure(self.group, elements, weights, order, cosets=count)
+        else:
+            whole = spread(self.group, anchors, elements, count, centred.at)
+        labels = torch.arange(start, start + count, device=place.device).repeat_interleave(whole.weights.shape[0] // count)
+        return replace(whole, draws=labels, relaxed=relaxed if whole.size == 1 else None, scores=scores)
+
+    def _anchors(self, inputs: Tree, centred: Centred, place: Place) -> Anchors | None:
+        """The elements that move the noise; None where the group leaves it alone."""
+        if not self._noise.moves(place):
+            return None
+        with torch.no_grad():
+            found = self.retract(centred, self._noise.zero(place))
+            elements = self.placed(rows_of_draws(found.elements, centred.at.samples), centred.shift)
+            start = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
+            if traced(inputs):
+                return start
+            self.refuse(found.finite, torch.zeros_like(found.finite), centred.at.samples)
+            if self._exact_frame is None or not bool(found.tied.any()):
+                return start
+            return settle(self.group, self.source, self._exact_frame, inputs, centred.at, start)  # type: ignore[arg-type]
+
+    # -- both --------------------------------------------------------------------------------------------------------
+
+    def _sampled(self, centred: Centred, noise: Callable[[Tensor, int], Tensor], copies: int) -> tuple[Retracted, Tensor]:
+        """Elements (copies * B, ...), and (copies * B,) how often each was drawn anew."""
+        samples = centred.at.samples
+        rows = torch.arange(copies * samples, device=_device(centred))
+        step = copies if torch.is_grad_enabled() else max(1, PASS // samples)
+        if step >= copies:
+            found = self.retract(self.repeated(centred, copies), noise(rows, 0))
+        else:
+            parts = [self.retract(self.repeated(centred, len(own) // samples), noise(own, 0)) for own in rows.split(step * samples)]
+            found = _joined(parts)
+        again = torch.zeros(copies * samples, dtype=torch.long, device=rows.device)
+        if traced(centred.inputs):
+            return found, again
+        self.refuse(found.finite, torch.zeros_like(found.finite), samples)
+        for attempt in range(1, TRIES + 1):
+            if not bool(found.degenerate.any()):
+                return found, again
+            bad = found.degenerate.nonzero().flatten()
+            fresh = self.retract(self.picked(centred, bad % samples), noise(bad, attempt))
+            again[bad] += 1
+            found = _replaced(found, fresh, bad)
+        self.refuse(found.finite, found.degenerate, samples)
+        return found, again
+
+    def _scores(self, found: Retracted, again: Tensor, tied: Tensor, samples: int) -> Scores:
+        """Scores averaged over the draws of a sample, and what had to be repaired."""
+        means: dict[str, Score] = {name: partial(_mean_over_draws, value, samples) for name, value in found.scores.items()}
+        return Scores(means | {"tied": lambda: tied, "resampled": lambda: again.unflatten(0, (-1, samples)).sum(0)})
+
+    def verify(self, inputs: Tree, *, bound: float = 1e-3, generator: torch.Generator | None = None) -> None:
+        """Check that the network is equivariant: q(hx, h noise) = h q(x, noise) for random h, component by component.
+
+        Args:
+            inputs: a batch of the source.
+            bound: the largest allowed distance between elements, in the units of ``group.distance``.
+            generator: source of randomness; a fixed seed when left out.
+
+        Raises:
+            FrameError: naming the component of the group whose law is broken, and by how much.
+        """
+        check_law(self, inputs, bound, generator or torch.Generator().manual_seed(0))
+
+    def arguments(self) -> tuple[str, ...]:
+        """The network, the retraction, the noise, k."""
+        given = [f"noise={self.noise!r}"] if self.noise is not None else []
+        given += [f"samples={self.samples}"] + ([] if self.coupled else ["coupled=False"])
+        return (*super().arguments(), *given)
+
+
+def check_law(frame: Probabilistic, inputs: Tree, bound: float, generator: torch.Generator) -> None:
+    """Compare q(hx, h noise) with h q(x, noise) for h in every component of the group."""
+    source: Any = frame.source
+    source.check(inputs)
+    at, group = source.layout(inputs), source.resolve(inputs)
+    every = torch.arange(at.samples, device=first(inputs).device)
+    was = frame.training
+    frame.eval()
+    with torch.no_grad():
+        centred = frame.centred(inputs, at)
+        noise = frame._noise.draw(frame.place(centred), every, generator)
+        here = _whole(frame, centred, noise)
+        broken = {}
+        for name, include in group.components().items():
+            h = include(include.source.sample(at.samples, generator=generator))
+            h = tree_map(lambda leaf: leaf.to(every.device), h)
+            there = frame.centred(source.act(h, inputs, at), at)
+            moved = frame._noise.move(h, noise, frame.place(centred), at)
+            apart = group.distance(_whole(frame, there, moved), group.compose(h, here))
+            broken[name] = float(apart.median())
+    frame.train(was)
+    worst = max(broken, key=lambda name: broken[name])
+    if not broken[worst] <= bound:
+        raise FrameError(
+            explain(
+                f"{frame}, whose network breaks the law q(hx, h noise) = h q(x, noise) for the {worst} by {broken[worst]:.2g} (median over samples)",
+                f"equality up to {bound:g} for {', '.join(broken)}",
+                "use an equivariant network such as coset.nn.VectorNeurons or coset.nn.GIN, and let it see inputs and noise only",
+            )
+        )
+
+
+def _whole(frame: Probabilistic, centred: Centred, noise: Tensor) -> Tree:
+    """Elements (B, ...) of the whole group."""
+    found = frame.retract(centred, noise)
+    return tree_map(lambda leaf: leaf[0], frame.placed(rows_of_draws(found.elements, centred.at.samples), centred.shift))
+
+
+def spread(group: Group, anchors: Anchors, elements: Tree, count: int, at: Layout) -> Measure:
+    """The measure of elements (count * A, B, ...) with the anchors' weights, times the stabilizers of the inputs."""
+    weights = anchors.weights.repeat(count, 1) / count
+    order = torch.where(anchors.order < 0, anchors.order, anchors.order * count)
+    ties, orbits = equal_rows(anchors, group, elements), automorphisms(anchors, group, elements, at)
+    cosets = weights.shape[0]
+    if anchors.stabilizers is not None:
+        wide = tree_map(lambda leaf: leaf.repeat(count, *(1,) * (leaf.dim() - 1)), anchors.stabilizers)
+        elements = group.compose(wide, tree_map(lambda leaf: leaf.unsqueeze(1), elements))
+        elements = tree_map(lambda leaf: leaf.flatten(0, 1), elements)
+        weights = (weights.unsqueeze(1) * anchors.shares.repeat(count, 1, 1)).flatten(0, 1)  # type: ignore[union-attr]
+    tol = anchors.found.tol if anchors.found is not None else 1e-4
+    return Measure(group, elements, weights, order, cosets, ties=ties, orbits=orbits, tol=tol)
+
+
+def _mean_over_draws(value: Score, samples: int) -> Tensor:
+    return value().unflatten(0, (-1, samples)).mean(0)
+
+
+def _device(centred: Centred) -> torch.device:
+    return next(leaves(centred.inputs)).device
+
+
+def _joined(parts: list[Retracted]) -> Retracted:
+    """Several passes as one; relaxations are for gradients, and there are none."""
+    elements = tree_map(lambda *several: torch.cat(several), parts[0].elements, *(part.elements for part in parts[1:]))
+    finite, tied, degenerate = (torch.cat([getattr(part, name) for part in parts]) for name in ("finite", "tied", "degenerate"))
+
+    def together(name: str) -> Tensor:
+        return torch.cat([part.scores[name]() for part in parts])
+
+    return Retracted(elements, finite, tied, degenerate, None, {name: partial(together, name) for name in parts[0].scores})
+
+
+def _replaced(found: Retracted, fresh: Retracted, rows: Tensor) -> Retracted:
+    """Some rows drawn anew; in products only the matrices, because permutations have relaxations beside them."""
+    keep = isinstance(found.elements, tuple) and found.relaxed is not None
+
+    def patch(old: Tensor, new: Tensor) -> Tensor:
+        return old if keep and not old.is_floating_point() else old.index_copy(0, rows, new.to(old.dtype))
+
+    elements = tree_map(patch, found.elements, fresh.elements)
+    finite, tied, degenerate = (getattr(found, name).index_copy(0, rows, getattr(fresh, name)) for name in ("finite", "tied", "degenerate"))
+
+    def patched(name: str) -> Tensor:
+        return found.scores[name]().index_copy(0, rows, fresh.scores[name]())
+
+    return Retracted(elements, finite, tied, degenerate, found.relaxed, {name: partial(patched, name) for name in found.scores})
