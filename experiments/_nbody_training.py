@@ -1,0 +1,181 @@
+"""Train one row of the five-particle table: one random element a step, checkpoints that a killed run continues from identically."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from _nbody_data import Systems, signature
+from _nbody_rows import Row
+from torch import Tensor
+
+from coset.tree import tree_map
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The protocol, the same for every row.
+
+    Attributes:
+        epochs: passes over the training set; the learning rate falls to zero along a cosine.
+        batch: systems a step.
+        rate: learning rate of Adam at the start.
+        decay: weight decay.
+        clip: largest norm of the gradient.
+        check: epochs between validations, which are also the checkpoints.
+        elements: elements of sampled frames in validation.
+        seed: of the networks, the batches and the elements.
+        compiled: compile the base network for training.
+    """
+
+    epochs: int
+    batch: int = 100
+    rate: float = 1e-3
+    decay: float = 1e-12
+    clip: float = 1.0
+    check: int = 20
+    elements: int = 5
+    seed: int = 0
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A training set of which every canonical form is known: systems (K, N, ...) and the weights (K, N) of the forms.
+
+    The error |g f(g'x) - y|, with g' the inverse of g, is |f(g'x) - g'y|, because O(3) and permutations keep distances:
+    training on moved inputs and goals is training the symmetrized network with one element drawn by weight.
+    """
+
+    forms: Systems
+    weights: Tensor
+
+    def draw(self, rows: Tensor) -> Systems:
+        """One form of each of the systems (R,), drawn by weight."""
+        which = torch.multinomial(self.weights[:, rows].mT, 1).flatten()
+        return self.forms.map(lambda x: x[which, rows])
+
+
+def fixed(row: Row, systems: Systems) -> Fixed:
+    """All canonical forms, from the library's frame."""
+    sides = signature(row.ordered)
+    measure = row.frame(row, 1, None).bind(sides.source, sides.target).eval()(systems.inputs())  # type: ignore[misc]
+    back = measure.group.inverse(measure.elements)
+    each = [tree_map(lambda leaf: leaf[k], back) for k in range(measure.weights.shape[0])]  # noqa: B023
+    inputs = [sides.source.act(g, systems.inputs()) for g in each]
+    goals = torch.stack([sides.target.act(g, systems.goal) for g in each])
+    pos, vel, charge = (torch.stack([one[key] for one in inputs]) for key in ("pos", "vel", "charge"))
+    return Fixed(Systems(pos, vel, charge, goals), measure.weights.float())
+
+
+class Training:
+    """The state of one run: networks, optimizer, the best networks so far, and the learning curve.
+
+    Args:
+        row: what is trained.
+        plan: how.
+        train: systems to learn from.
+        valid: systems to choose the networks by.
+    """
+
+    def __init__(self, row: Row, plan: Plan, train: Systems, valid: Systems):
+        torch.manual_seed(plan.seed)
+        self.row, self.plan, self.train, self.valid = row, plan, train, valid
+        self.parts = row.parts(train[:2])
+        self.optimizer = torch.optim.Adam(self.parts.parameters(), plan.rate, weight_decay=plan.decay, fused=True)
+        base = torch.compile(self.parts["base"], dynamic=False) if plan.compiled else self.parts["base"]
+        self.forms = fixed(row, train) if row.cached else None
+        self.model = base if row.cached else row.model(self.parts, 1, base)
+        self.epoch, self.seconds, self.best = 0, 0.0, math.inf
+        self.chosen: dict[str, Any] = {}
+        self.curve: list[tuple[int, float, float]] = []
+
+    def run(self, path: Path | None, stop: int | None = None, log: Callable[[str], None] = print) -> Training:
+        """Train to the end of the plan (or to epoch ``stop``) from the checkpoint at ``path``, where there is one."""
+        if path is not None and path.exists():
+            self._restore(torch.load(path, weights_only=True))
+        while self.epoch < (self.plan.epochs if stop is None else stop):
+            start = time.perf_counter()
+            loss = self._pass()
+            self.seconds += time.perf_counter() - start
+            self.epoch += 1
+            if self.epoch % self.plan.check == 0 or self.epoch == self.plan.epochs:
+                self._validate(loss)
+                log(f"epoch {self.epoch}: train {loss:.5f}, valid {self.curve[-1][2]:.5f}, {self.seconds / self.epoch:.3f} s an epoch")
+                if path is not None:
+                    self._save(path)
+        return self
+
+    def _pass(self) -> float:
+        """One pass over the training set; the mean of the loss."""
+        self.parts.train()
+        order = torch.randperm(len(self.train)).split(self.plan.batch)
+        total = torch.zeros(())
+        for number, rows in enumerate(order):
+            done = (self.epoch + number / len(order)) / self.plan.epochs
+            self.optimizer.param_groups[0]["lr"] = self.plan.rate * (1 + math.cos(math.pi * done)) / 2
+            batch = self.train[rows] if self.forms is None else self.forms.draw(rows)
+            loss = (self.model(**batch.inputs()) - batch.goal).square().mean()
+            self.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.parts.parameters(), self.plan.clip)
+            self.optimizer.step()
+            total += loss.detach()
+        return float(total) / len(order)
+
+    def _validate(self, loss: float) -> None:
+        """Append to the curve; keep the networks when they are the best so far."""
+        found = float(errors(self.row, self.parts, self.valid, self.plan.elements).mean())
+        self.curve.append((self.epoch, loss, found))
+        if found < self.best:
+            self.best, self.chosen = found, copy.deepcopy(self.parts.state_dict())
+
+    def _save(self, path: Path) -> None:
+        """Write everything that a continuation needs, at once or not at all."""
+        state = {
+            "parts": self.parts.state_dict(),
+            "chosen": self.chosen,
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "curve": self.curve,
+            "epochs": self.plan.epochs,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        torch.save(state, part)
+        os.replace(part, path)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if state["epochs"] != self.plan.epochs:
+            raise SystemExit(
+                f"the checkpoint is one of {state['epochs']} epochs, not {self.plan.epochs}: the rates would differ; remove it"
+            )
+        self.parts.load_state_dict(state["parts"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        self.epoch, self.seconds, self.best, self.chosen = state["epoch"], state["seconds"], state["best"], state["chosen"]
+        self.curve = [tuple(one) for one in state["curve"]]
+
+
+@torch.no_grad()
+def errors(row: Row, parts: torch.nn.ModuleDict, systems: Systems, elements: int) -> Tensor:
+    """(N,) mean squared error of every system under the whole measure of ``eval()``; the same random elements in every call."""
+    parts.eval()
+    model = row.model(parts, elements)
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        split = torch.arange(len(systems)).split(max(10, min(200, 4000 // elements)))
+        found = [(model(**systems[rows].inputs()) - systems.goal[rows]).square().mean((1, 2)) for rows in split]
+    return torch.cat(found)

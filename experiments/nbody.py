@@ -1,0 +1,120 @@
+"""Five charged particles, ten frames ahead: one network under every frame, and EGNN, at one budget.
+
+``--row gnn-haar --seed 0`` trains one row, ``--all`` all of them in a queue of processes, ``--record`` evaluates what has been
+trained on the test set and writes the tables and plots. A run that was killed goes on from its last checkpoint. The protocol is
+that of arXiv 2306.02866 (Adam, rate 1e-3, weight decay 1e-12, batches of 100), with one element a step and fewer epochs.
+
+Reference: Kim et al. 2023, arXiv 2306.02866; Satorras et al. 2021, arXiv 2102.09844; Puny et al. 2022, arXiv 2110.03336.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from _nbody_data import load
+from _nbody_report import report
+from _nbody_rows import ROWS
+from _nbody_training import Plan, Training
+from _results import HERE, Experiment, data
+
+SEEDS = (0, 1)
+OUT = HERE / "out" / "nbody"
+
+
+def path_of(name: str, seed: int, out: Path) -> Path:
+    """The checkpoint of a row."""
+    return out / f"{name}-{seed}.pt"
+
+
+def train_row(name: str, options: argparse.Namespace, source: Path) -> None:
+    """Train one row with one seed, or go on with it."""
+    row = ROWS[name]
+    if row.missing():
+        print(f"not run: {name} needs {row.missing()}")
+        return
+    plan = Plan(options.epochs or row.epochs, seed=options.seed, compiled=options.compile)
+    Training(row, plan, load(source, "train"), load(source, "valid")).run(
+        path_of(name, options.seed, options.out), log=lambda line: print(name, options.seed, line, flush=True)
+    )
+
+
+def train_all(options: argparse.Namespace) -> None:
+    """Every row and seed in a process of its own, some at a time; networks of sets first."""
+    names = options.rows.split(",") if options.rows else list(ROWS)
+    jobs = [(name, seed) for slow in (False, True) for seed in SEEDS for name in names if (ROWS[name].epochs == 200) == slow]
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    def work(job: tuple[str, int]) -> str:
+        name, seed = job
+        command = [sys.executable, __file__, "--row", name, "--seed", str(seed), "--out", str(options.out)]
+        command += ["--epochs", str(options.epochs)] if options.epochs else []
+        command += ["--compile"] if options.compile else []
+        with (options.out / f"{name}-{seed}.log").open("a") as log:
+            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
+        return f"{name} {seed}: {'done' if code == 0 else f'stopped with {code}'}"
+
+    with ThreadPoolExecutor(options.workers) as pool:
+        for line in pool.map(work, jobs):
+            print(line, flush=True)
+
+
+def smoke(source: Path, out: Path) -> None:
+    """Two epochs on a few systems for every row, and one run in two halves, which has to end where a run in one piece ends."""
+    train, valid = load(source, "train")[:40], load(source, "valid")[:20]
+    silent = lambda line: None  # noqa: E731
+    for name, row in ROWS.items():
+        if row.missing():
+            print(f"not run: {name} needs {row.missing()}")
+            continue
+        found = Training(row, Plan(2, batch=20, check=1), train, valid).run(None, log=silent)
+        print(f"{name}: valid {found.best:.4f}")
+    path, plan = out / "smoke.pt", Plan(2, batch=20, check=1)
+    path.unlink(missing_ok=True)
+    whole = Training(ROWS["gnn-haar"], plan, train, valid).run(None, log=silent)
+    Training(ROWS["gnn-haar"], plan, train, valid).run(path, stop=1, log=silent)
+    torch.manual_seed(7)
+    again = Training(ROWS["gnn-haar"], plan, train, valid).run(path, log=silent)
+    gap = max(float((a - b).detach().abs().max()) for a, b in zip(whole.parts.parameters(), again.parts.parameters(), strict=True))
+    print(f"a run in two halves ends {gap:.1g} away from a run in one piece")
+    path.unlink()
+    if gap:
+        raise SystemExit("a continued run differs")
+
+
+def main() -> None:
+    """Train, or evaluate."""
+    experiment = Experiment("Five charged particles, ten frames ahead: one network under every frame")
+    add = experiment.parser.add_argument
+    add("--row", choices=list(ROWS), help="train this row")
+    add("--all", action="store_true", help="train all rows with both seeds")
+    add("--rows", default="", help="with --all: only these, separated by commas")
+    add("--workers", type=int, default=2, help="with --all: processes at a time")
+    add("--epochs", type=int, default=0, help="instead of 1,000 (transformers: 200)")
+    add("--compile", action="store_true", help="compile base networks in training")
+    add("--out", type=Path, default=OUT, help="folder of the checkpoints")
+    add("--report", action="store_true", help="print the tables; --record also writes them")
+    options = experiment.parse()
+    source = data("nbody", "nbody_charged5_initvel1small.npz")
+    if source is None:
+        return
+    if options.smoke:
+        smoke(source, options.out)
+    elif options.row:
+        train_row(options.row, options, source)
+    elif options.all:
+        train_all(options)
+    elif options.report or options.record:
+        report(experiment, options.out, SEEDS, load(source, "test"))
+        experiment.finish()
+    else:
+        experiment.parser.error("say --row NAME, --all, --report, --record or --smoke")
+
+
+if __name__ == "__main__":
+    main()
