@@ -246,9 +246,10 @@ def excess(running: Running, at: Layout, tolerance: float, relative: float) -> T
         error = (leaf.between.variance() * leaf.between.share()).detach().sqrt().reshape(rows, -1).amax(1)
         size = squared(leaf.between.mean.detach()).reshape(rows, -1).mean(1)
         if at.is_per_row(leaf.between.mean):
-            none = error.new_zeros(at.samples)
-            error = none.index_reduce(0, at.batch, error, "amax")  # type: ignore[arg-type]
-            size = none.index_reduce(0, at.batch, size, "mean", include_self=False)  # type: ignore[arg-type]
+            batch: Any = at.batch
+            none, ones = error.new_zeros(at.samples), torch.ones_like(size)
+            error = none.scatter_reduce(0, batch, error, "amax")
+            size = none.index_add(0, batch, size) / none.index_add(0, batch, ones).clamp_min(1)
         ratio = (error / (tolerance + relative * size.sqrt())).to(torch.float32)
         worst = ratio if worst is None else torch.maximum(worst, ratio)
     return torch.zeros(at.samples) if worst is None else worst
