@@ -64,16 +64,10 @@ class GIN(nn.Module):
         noise = batch.drawn(noise, s, self.noise)
         h = batch.real(self.enter(torch.cat([s, noise, s.new_ones(*batch.lead, 1)], -1)))
         shared = self.first.expand(batch.samples, -1)
-        matrices = None if features.pairs is None else _columns(features)
+        matrices = None if features.pairs is None else features.pairs.permute(0, 3, 2, 1)  # from sources to targets
         for layer in self.layers:
             h, shared = layer(h, shared, matrices, features)
         return self.out(h, batch)
-
-
-def _columns(features: Features) -> Tensor:
-    """Values of pairs as matrices (B, c, n, n) from sources to targets, zero on padding."""
-    pairs = features.batch.real(features.batch.real(features.pairs).transpose(1, 2))  # type: ignore[arg-type]
-    return pairs.movedim(3, 1)
 
 
 class _Round(nn.Module):

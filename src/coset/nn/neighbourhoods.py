@@ -17,6 +17,12 @@ def pair_weights(batch: Batch, like: Tensor) -> Tensor:
     return ((batch.mask.unsqueeze(2) & batch.mask.unsqueeze(1)).to(like.dtype) / counts).unsqueeze(-1)
 
 
+def rounding(form: Form, v: Tensor) -> Tensor:
+    """(B, 1, 1) squared distances below it are noise."""
+    squares = form.square(v).detach()
+    return (64 * torch.finfo(squares.dtype).eps) ** 2 * squares.amax((1, 2), keepdim=True)
+
+
 class Near:
     """The nearest points of each point of a padded batch.
 
@@ -36,7 +42,7 @@ class Near:
         near, self.who = squares.topk(min(k + 1, n), largest=False)
         if n > k:
             edge, near, self.who = near[..., k:], near[..., :k], self.who[..., :k]
-            inside = torch.isfinite(near) & (edge > 0)
+            inside = torch.isfinite(near) & (edge > rounding(form, v))
             ratio = torch.where(inside, near, 0.0) / torch.where(inside & torch.isfinite(edge), edge, 1.0)
             ratio = torch.where(torch.isfinite(edge), ratio, 0.0)
         else:

@@ -23,6 +23,9 @@ from ..errors import InputError, SignatureError, describe, explain
 from ..tree import Tree
 from .batches import Batch
 
+COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}
+"""The complex type of each precision (a table, because compilers do not follow ``dtype.to_complex``)."""
+
 
 class Kind(enum.Enum):
     """What one input is to a network."""
@@ -107,7 +110,10 @@ class Reader:
         self.source, self.group = source, source.group
         self.complex, self.dim = source.group.complex, source.group.dim or 1
         at = source.layout(example)
-        self.slots = {key: slot for key, leaf, x in tensors(source, example) if (slot := slot_of(key, leaf, x, at))}
+        self.slots = {key: slot_of(key, leaf, x, at) for key, leaf, x in tensors(source, example)}
+        for key, leaf, x in tensors(source, example):
+            if isinstance(leaf, Pullback) and self.slots[key].kind is Kind.VECTORS:
+                _check_pulled(key, leaf, x)
         self.ragged = at.batch is not None
         kinds = [(slot.kind, slot.channels) for slot in self.slots.values()]
         self.scalars = sum(count for kind, count in kinds if kind is Kind.SCALARS)
@@ -128,13 +134,12 @@ class Reader:
         at, found = self.source.layout(inputs), _Found()
         for key, leaf, x in tensors(self.source, inputs):
             slot = self.slots.get(key)
-            if slot is not None:
-                _place(found, slot, _checked(key, x, slot_of(key, leaf, x, at), slot, like))
+            _place(found, *_checked(key, x, slot_of(key, leaf, x, at), slot, like))
         batch = self._batch(at, found)
         scalars = batch.real(batch.join(found.points, found.samples, like))
-        return self._with_pairs(Features(batch, scalars, self._vectors(batch, found)), found, like)
+        return self._with_pairs(Features(batch, scalars, self._vectors(batch, found, like)), found, like)
 
-    def _vectors(self, batch: Batch, found: _Found) -> Tensor | None:
+    def _vectors(self, batch: Batch, found: _Found, like: Tensor) -> Tensor | None:
         """All vectors as values of points; positions are relative to the centroid of the first of them."""
         slots = [slot for slot in self.slots.values() if slot.kind is Kind.VECTORS]
         shared = [(batch.owner is None and not slot.axes) or (batch.owner is not None and not slot.rows) for slot in slots]
@@ -145,7 +150,8 @@ class Reader:
         vectors = []
         for x, slot, lone in zip(found.vectors, slots, shared, strict=True):
             x = batch.give(x) if lone else x
-            vectors.append(batch.real(batch.centred(x, origin) if slot.affine else x))
+            x = batch.real(batch.centred(x, origin) if slot.affine else x)
+            vectors.append(x.to(COMPLEX[like.dtype]) if self.complex else x)
         return torch.cat(vectors, -2) if vectors else None
 
     def _batch(self, at: Layout, found: _Found) -> Batch:
@@ -168,7 +174,8 @@ class Reader:
             else:
                 found.pairs.append(features.batch.shared_pairs(found.edges, links))
         if found.pairs:
-            features.pairs = torch.cat(found.pairs, -1)
+            pairs = features.batch.real(torch.cat(found.pairs, -1))
+            features.pairs = features.batch.real(pairs.transpose(1, 2)).transpose(1, 2)
         return features
 
 
@@ -183,7 +190,7 @@ def tensors(source: Action, inputs: Tree) -> Iterator[tuple[Any, Action, Tensor]
         yield key, leaf, x
 
 
-def slot_of(key: Any, leaf: Action, x: Tensor, at: Layout) -> Slot | None:
+def slot_of(key: Any, leaf: Action, x: Tensor, at: Layout) -> Slot:
     """How an input is read.
 
     Raises:
@@ -234,8 +241,6 @@ def _vectors(key: Any, leaf: Action, x: Tensor, at: Layout) -> Slot:
                 f"input {key!r} is {describe(x)}, moved by {leaf}", f"vectors of length {leaf.group.dim}", "use vectors of the group itself"
             )
         )
-    if isinstance(leaf, Pullback):
-        _check_pulled(key, leaf, x, at)
     axes = leaf.point_axes(x)
     rows = leaf.per_point is not False and at.is_per_row(x)
     if not axes and not rows and leaf.per_point is not False and not leaf.group.permutes and at.is_per_point(x, 1):
@@ -244,16 +249,17 @@ def _vectors(key: Any, leaf: Action, x: Tensor, at: Layout) -> Slot:
     return Slot(Kind.VECTORS, () if rows else axes, rows, leaf.affine, count)
 
 
-def _check_pulled(key: Any, leaf: Pullback, x: Tensor, at: Layout) -> None:
+def _check_pulled(key: Any, leaf: Pullback, x: Tensor) -> None:
     """A pulled back action has to move vectors by the matrices of the group itself."""
-    if torch.compiler.is_compiling() or leaf.group.permutes:
+    group = leaf.group
+    g = group.sample(1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if group.permutes:
         return
-    g = leaf.group.sample(1, dtype=torch.float64)
-    probe = torch.eye(x.shape[-1], dtype=torch.complex128 if leaf.group.complex else torch.float64)[None]
-    moved, zero = leaf.act(g, probe), leaf.act(g, torch.zeros_like(probe))
-    if not torch.allclose(moved - zero, leaf.group.matrix(g).mT.to(moved.dtype)):
+    probe = torch.eye(x.shape[-1], dtype=torch.complex128 if group.complex else torch.float64)[None]
+    moved = leaf.act(g, probe) - leaf.act(g, torch.zeros_like(probe))
+    if not torch.allclose(moved, group.matrix(g).mT.to(moved.dtype)):
         raise SignatureError(
-            explain(f"input {key!r} moved by {leaf}", f"vectors moved by the matrices of {leaf.group}", "use vectors of the group itself")
+            explain(f"input {key!r} moved by {leaf}", f"vectors moved by the matrices of {group}", "use vectors of the group itself")
         )
 
 
@@ -270,22 +276,22 @@ def _still(key: Any, leaf: Action, x: Tensor, at: Layout) -> Slot:
     return Slot(Kind.SCALARS, rows=rows, channels=factor * (x[0].numel() if x.shape[0] else 1))
 
 
-def _checked(key: Any, x: Tensor, slot: Slot | None, built: Slot, like: Tensor) -> Tensor:
+def _checked(key: Any, x: Tensor, slot: Slot, built: Slot | None, like: Tensor) -> tuple[Slot, Tensor]:
     """The data in the precision of the weights, when it has the channels that the network was built for."""
-    if slot is None or (slot.kind, slot.rows, slot.channels) != (built.kind, built.rows, built.channels):
+    if built is None or (slot.kind, slot.rows, slot.channels) != (built.kind, built.rows, built.channels):
         raise InputError(
             explain(
                 f"input {key!r} is {describe(x)}, read as {slot}", f"{built}, as in the example", "build the network with such an example"
             )
         )
     if slot.kind is Kind.EDGES:
-        return x
-    wanted = like.dtype.to_complex() if x.is_complex() else like.dtype
+        return slot, x
+    wanted = COMPLEX[like.dtype] if x.is_complex() else like.dtype
     if slot.kind is Kind.VECTORS and x.dtype != wanted:
         raise InputError(
             explain(f"input {key!r} is {describe(x)}", f"{wanted}, the precision of the network's weights", f"call network.to({x.dtype})")
         )
-    return x.to(wanted)
+    return slot, x.to(wanted)
 
 
 def _place(found: _Found, slot: Slot, x: Tensor) -> None:

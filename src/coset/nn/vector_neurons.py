@@ -12,7 +12,7 @@ from .batches import Batch
 from .forms import Form, Mix
 from .heads import Rows, Scores, Timelike, factors, keeps_a_form, permutes_freely, refuse_groups
 from .pair_convolution import PairConvolution, Pairs
-from .reading import Features, Kind, Reader
+from .reading import COMPLEX, Features, Kind, Reader
 
 MIXED = 8
 """Input vectors beyond this number are mixed to this number before their inner products are taken."""
@@ -118,7 +118,7 @@ class VectorNeurons(nn.Module):
     def _outputs(self, s: Tensor, v: Tensor, few: Tensor, pairs: Tensor | None, batch: Batch) -> tuple[Tensor, ...]:
         """The outputs of dense or padded features, one for each head."""
         given, both = v, Pairs(self.form, few, pairs, batch, self.neighbours)
-        s, v = self.norm(self.scalars(self._start(s, few, pairs))), self.vectors(v)
+        s, v = self.norm(self.scalars(self._start(s, few, pairs, batch))), self.vectors(v)
         for layer in self.layers:
             s, v = layer(s, v, both)
         return tuple(self._out(head, s, v, given, batch) for head in self.heads)
@@ -126,13 +126,13 @@ class VectorNeurons(nn.Module):
     def _with_noise(self, features: Features, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Scalars and vectors of points, noise beside them."""
         s, batch, d = features.scalars, features.batch, self.read.dim
-        like = s.to(s.dtype.to_complex()) if self.form.complex else s
+        like = s.to(COMPLEX[s.dtype]) if self.form.complex else s
         v = features.vectors if features.vectors is not None else like.new_zeros(*batch.lead, 0, d)
         if self.turned:
             return s, torch.cat([v, batch.real(batch.drawn(noise, v, self.noise, d))], -2)
         return torch.cat([s, batch.real(batch.drawn(noise, s, self.noise))], -1), v
 
-    def _start(self, s: Tensor, v: Tensor, pairs: Tensor | None) -> Tensor:
+    def _start(self, s: Tensor, v: Tensor, pairs: Tensor | None, batch: Batch) -> Tensor:
         """The first scalars of points: those given, inner products of their vectors, and means of pairs where these send no messages."""
         c, gram = v.shape[-2], self.form.gram(v, v)
         rows, columns = torch.triu_indices(c, c, int(self.form.complex), device=v.device)
@@ -140,7 +140,8 @@ class VectorNeurons(nn.Module):
         if self.form.complex:
             found.append(torch.asinh(self.form.square(v)))
         if pairs is not None and self.neighbours is not None:
-            found += [pairs.mean(1), pairs.mean(2)]
+            counts = batch.counts(s).reshape(-1, 1, 1)
+            found += [pairs.sum(1) / counts, pairs.sum(2) / counts]
         start = torch.cat(found, -1)
         return start if start.shape[-1] else s.new_ones(*s.shape[:-1], 1)
 

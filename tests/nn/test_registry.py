@@ -1,0 +1,19 @@
+"""Every public network has at least three cases in the zoo."""
+
+from __future__ import annotations
+
+import torch
+
+from coset import nn
+from tests.test_registry import faults
+from tests.zoo.networks import NETWORKS
+
+
+def test_everything_public_is_registered():
+    assert faults(nn, torch.nn.Module, NETWORKS) == []
+
+
+def test_the_check_sees_what_is_missing():
+    for kind in NETWORKS:
+        assert faults(nn, torch.nn.Module, {other: cases for other, cases in NETWORKS.items() if other is not kind}) != []
+        assert faults(nn, torch.nn.Module, {**NETWORKS, kind: NETWORKS[kind][:2]}) == [f"{kind.__name__} has 2 cases"]
