@@ -9,7 +9,7 @@ from torch.nn.functional import relu
 from ..actions.base import Action
 from ..errors import SignatureError, explain
 from ..tree import Tree
-from .heads import Scores, permutes_freely, refuse_groups
+from .heads import Scores, check_sizes, permutes_freely, refuse_groups
 from .reading import Reader
 
 
@@ -40,6 +40,7 @@ class DeepSets(nn.Module):
 
     def __init__(self, source: Action, example: Tree, *, width: int = 64, layers: int = 2, noise: int = 1):
         super().__init__()
+        check_sizes(width, layers, noise)
         if not permutes_freely(source.group):
             refuse_groups(source.group, "DeepSets", "use Symmetric(), or VectorNeurons where matrices act too")
         self.read, self.noise = Reader(source, example), noise

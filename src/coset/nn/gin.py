@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..actions.base import Action
 from ..tree import Tree
-from .heads import Scores, permutes_freely, refuse_groups
+from .heads import Scores, check_sizes, permutes_freely, refuse_groups
 from .reading import Features, Reader
 
 
@@ -44,6 +44,7 @@ class GIN(nn.Module):
 
     def __init__(self, source: Action, example: Tree, *, width: int = 64, layers: int = 3, noise: int = 1):
         super().__init__()
+        check_sizes(width, layers, noise)
         if not permutes_freely(source.group):
             refuse_groups(source.group, "GIN", "use Symmetric(), or VectorNeurons where matrices act too")
         self.read, self.noise = Reader(source, example), noise

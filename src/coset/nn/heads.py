@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..errors import SignatureError, explain
+from ..errors import InputError, SignatureError, explain
 from ..groups.base import Group
 from ..groups.symmetric import Symmetric
 from .batches import Batch
@@ -31,6 +31,14 @@ def keeps_a_form(group: Group) -> bool:
 def refuse_groups(group: Group, network: str, remedy: str) -> None:
     """Raise for a group with a factor that the network has no output for."""
     raise SignatureError(explain(f"{network} for {group}", "a group that it has outputs for", remedy))
+
+
+def check_sizes(width: int, layers: int, noise: int, neighbours: int | None = None) -> None:
+    """Raise for sizes that make no network."""
+    least = {"width": (width, 1), "layers": (layers, 0), "noise": (noise, 0), "neighbours": (neighbours, 0)}
+    for name, (size, low) in least.items():
+        if size is not None and (not isinstance(size, int) or size < low):
+            raise InputError(explain(f"{name}={size!r}", f"a whole number of at least {low}", "choose another size"))
 
 
 class Scores(nn.Module):

@@ -48,7 +48,8 @@ class Near:
         else:
             inside, ratio = torch.isfinite(near), torch.zeros_like(near)
         weight = torch.where(inside, (1 - ratio).clamp_min(0).square(), 0.0)
-        self.weight = (weight / k).unsqueeze(-1)
+        counts = batch.counts(weight).clamp_max(k).reshape(-1, 1, 1)
+        self.weight = (weight / counts).unsqueeze(-1)
 
     def gather(self, x: Tensor) -> Tensor:
         """Values (B, n, ...) of the neighbours: (B, n, k, ...)."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..actions.base import Action
 from ..actions.indices import BatchIndex, Edges, Permute, PointMask
 from ..actions.layout import Layout
+from ..actions.linear import Vectors
 from ..actions.nodes import Nodes
 from ..actions.trees import Pullback, flatten
 from ..errors import InputError, SignatureError, describe, explain
@@ -251,13 +252,11 @@ def _vectors(key: Any, leaf: Action, x: Tensor, at: Layout) -> Slot:
 
 def _check_pulled(key: Any, leaf: Pullback, x: Tensor) -> None:
     """A pulled back action has to move vectors by the matrices of the group itself."""
-    group = leaf.group
-    g = group.sample(1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    if group.permutes:
-        return
-    probe = torch.eye(x.shape[-1], dtype=torch.complex128 if group.complex else torch.float64)[None]
+    group, d = leaf.group.at(x.shape[-1]), x.shape[-1]
+    g = group.sample(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    probe = torch.eye(d, dtype=torch.complex128 if group.complex else torch.float64).expand(8, d, d)
     moved = leaf.act(g, probe) - leaf.act(g, torch.zeros_like(probe))
-    if not torch.allclose(moved, group.matrix(g).mT.to(moved.dtype)):
+    if not torch.allclose(moved, Vectors(group, points=bool(leaf.permuted)).act(g, probe)):
         raise SignatureError(
             explain(f"input {key!r} moved by {leaf}", f"vectors moved by the matrices of {group}", "use vectors of the group itself")
         )

@@ -10,7 +10,7 @@ from ..errors import SignatureError, explain
 from ..tree import Tree
 from .batches import Batch
 from .forms import Form, Mix
-from .heads import Rows, Scores, Timelike, factors, keeps_a_form, permutes_freely, refuse_groups
+from .heads import Rows, Scores, Timelike, check_sizes, factors, keeps_a_form, permutes_freely, refuse_groups
 from .pair_convolution import PairConvolution, Pairs
 from .reading import COMPLEX, Features, Kind, Reader
 
@@ -58,6 +58,7 @@ class VectorNeurons(nn.Module):
 
     def __init__(self, source: Action, example: Tree, *, width: int = 21, layers: int = 2, noise: int = 1, neighbours: int | None = None):
         super().__init__()
+        check_sizes(width, layers, noise, neighbours)
         self.read, self.noise, self.neighbours = Reader(source, example), noise, neighbours
         group, d = source.group, self.read.dim
         if not all(permutes_freely(factor) or keeps_a_form(factor) for factor in factors(group)):
