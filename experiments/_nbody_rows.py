@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -54,14 +54,16 @@ class Row:
             parts["frame"] = VectorNeurons(signature(self.ordered).source, example.inputs(), width=21, layers=2, noise=self.noise)
         return parts
 
-    def model(
-        self, parts: nn.ModuleDict, elements: int = 1, base: Callable[..., torch.Tensor] | None = None
-    ) -> Callable[..., torch.Tensor]:
-        """The symmetrized network; ``base`` stands in for the base network (compiled, say)."""
-        net = parts["base"] if base is None else base
+    @property
+    def sharpened(self) -> bool:
+        """Whether permutations are learned, so that the loss has the entropy of their soft form."""
+        return self.ordered and self.learned
+
+    def model(self, parts: Mapping[str, Model], elements: int = 1) -> Model:
+        """The symmetrized network, from its parts (compiled or not)."""
+        net, learned = parts["base"], parts["frame"] if self.learned else None
         if self.frame is None:
             return net
-        learned = parts["frame"] if self.learned else None
         return coset.symmetrize(net, signature(self.ordered), frame=self.frame(self, elements, learned), chunk=5000)
 
     def missing(self) -> str:

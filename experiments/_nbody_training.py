@@ -29,6 +29,7 @@ class Plan:
         rate: learning rate of Adam at the start.
         decay: weight decay.
         clip: largest norm of the gradient.
+        entropy: weight of the entropy of learned permutations.
         check: epochs between validations, which are also the checkpoints.
         elements: elements of sampled frames in validation.
         seed: of the networks, the batches and the elements.
@@ -40,6 +41,7 @@ class Plan:
     rate: float = 1e-3
     decay: float = 1e-12
     clip: float = 1.0
+    entropy: float = 0.1
     check: int = 20
     elements: int = 5
     seed: int = 0
@@ -90,9 +92,9 @@ class Training:
         self.row, self.plan, self.train, self.valid = row, plan, train, valid
         self.parts = row.parts(train[:2])
         self.optimizer = torch.optim.Adam(self.parts.parameters(), plan.rate, weight_decay=plan.decay, fused=True)
-        base = torch.compile(self.parts["base"], dynamic=False) if plan.compiled else self.parts["base"]
+        parts = {name: torch.compile(part, dynamic=False) if plan.compiled else part for name, part in self.parts.items()}
         self.forms = fixed(row, train) if row.cached else None
-        self.model = base if row.cached else row.model(self.parts, 1, base)
+        self.model = parts["base"] if row.cached else row.model(parts)
         self.epoch, self.seconds, self.best = 0, 0.0, math.inf
         self.chosen: dict[str, Any] = {}
         self.curve: list[tuple[int, float, float]] = []
@@ -122,13 +124,20 @@ class Training:
             done = (self.epoch + number / len(order)) / self.plan.epochs
             self.optimizer.param_groups[0]["lr"] = self.plan.rate * (1 + math.cos(math.pi * done)) / 2
             batch = self.train[rows] if self.forms is None else self.forms.draw(rows)
-            loss = (self.model(**batch.inputs()) - batch.goal).square().mean()
+            error, more = self._loss(batch)
             self.optimizer.zero_grad()
-            loss.backward()
+            (error + more).backward()
             torch.nn.utils.clip_grad_norm_(self.parts.parameters(), self.plan.clip)
             self.optimizer.step()
-            total += loss.detach()
+            total += error.detach()
         return float(total) / len(order)
+
+    def _loss(self, batch: Systems) -> tuple[Tensor, Tensor | float]:
+        """The mean squared error, and for learned permutations the entropy of their soft form, as in the paper."""
+        if not self.row.sharpened:
+            return (self.model(**batch.inputs()) - batch.goal).square().mean(), 0.0
+        found, stats = self.model(**batch.inputs(), return_stats=True)
+        return (found - batch.goal).square().mean(), self.plan.entropy * stats.scores["entropy"].mean()
 
     def _validate(self, loss: float) -> None:
         """Append to the curve; keep the networks when they are the best so far."""
