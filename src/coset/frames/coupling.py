@@ -88,7 +88,7 @@ def settle(group: Group, source: Action, frame: Frame, inputs: Tree, at: Layout,
     def merged(own: Tensor, other: Tensor) -> Tensor:
         """(A, B, ...): ``other`` (A, T, ...) at the tied samples, ``own`` (1, B, ...) elsewhere."""
         wide = own.expand(count, *own.shape[1:]).clone()
-        return wide.index_copy(1, rows, _like(other, wide))
+        return wide.index_copy(1, rows, _like(other, wide, 2))
 
     cosets = tree_map(lambda leaf: leaf.unflatten(0, (count, size)), found.elements)
     representatives = tree_map(lambda leaf: leaf[:, 0], cosets)
@@ -105,7 +105,7 @@ def settle(group: Group, source: Action, frame: Frame, inputs: Tree, at: Layout,
         kind = first(moved)
         dtype = kind.dtype.to_real() if kind.is_floating_point() or kind.is_complex() else None
         same = source.resolve(inputs).identity(count, size, at.samples, dtype=dtype, device=device)
-        stabilizers = tree_map(lambda own, other: own.clone().index_copy(2, rows, _like(other, own)), same, moved)
+        stabilizers = tree_map(lambda own, other: own.clone().index_copy(2, rows, _like(other, own, 3)), same, moved)
         shares = torch.zeros(count, size, at.samples, dtype=torch.float64, device=device)
         shares[:, 0] = 1.0
         inside = found.weights.to(torch.float64).unflatten(0, (count, size)) / coset_weights.unsqueeze(1).clamp_min(1e-300)
@@ -113,9 +113,9 @@ def settle(group: Group, source: Action, frame: Frame, inputs: Tree, at: Layout,
     return Anchors(elements, weights, stabilizers, shares, order, start.tied, torch.ones_like(start.exact), found)
 
 
-def _like(other: Tensor, own: Tensor) -> Tensor:
-    """In the precision of ``own``, and padded permutations of smaller graphs made as long."""
-    if other.shape[-1] < own.shape[-1] and not other.is_floating_point():
+def _like(other: Tensor, own: Tensor, batch: int) -> Tensor:
+    """In the precision of ``own``, and permutations of smaller graphs made as long; ``batch`` axes come first."""
+    if other.dim() > batch and other.shape[-1] < own.shape[-1] and not other.is_floating_point():
         rest = torch.arange(other.shape[-1], own.shape[-1], device=other.device).expand(*other.shape[:-1], -1)
         other = torch.cat([other, rest], -1)
     return other.to(own.dtype)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..actions.base import Action
 from ..actions.layout import Layout
-from ..actions.trees import Pullback
+from ..actions.trees import Pullback, flatten
 from ..errors import FrameError, explain
 from ..groups.base import Group
 from ..groups.maps import Homomorphism
@@ -104,8 +105,14 @@ class Learned(Frame):
         samples = torch.arange(centred.at.samples, device=device_of(centred.inputs)).repeat(copies)
         return Centred(self.source.take(centred.inputs, samples, centred.at), centred.at.take(samples)[0], None)  # type: ignore[union-attr]
 
-    def retract(self, centred: Centred, noise: Tensor | None) -> Retracted:
-        """The network's elements (without translations) for centred inputs, as one entry for each factor."""
+    def retract(self, centred: Centred, noise: Tensor | None, *, sized: bool = False) -> Retracted:
+        """The network's elements (without translations) for centred inputs, as one entry for each factor.
+
+        Args:
+            centred: the inputs.
+            noise: for the network.
+            sized: compare vectors with the size of the inputs, to see where they are rounding noise.
+        """
         raw = self.network(centred.inputs, noise)
         if hasattr(self.group, "factors"):
             if not isinstance(raw, (tuple, list)) or len(raw) != len(self._factors):
@@ -118,7 +125,8 @@ class Learned(Frame):
                 )
         else:
             raw = (raw,)
-        parts = [one(value, centred.at) for one, value in zip(self._retractions, raw, strict=True)]
+        scale = self._size(centred) if sized else None
+        parts = [one(value, centred.at, scale) for one, value in zip(self._retractions, raw, strict=True)]
         if len(parts) == 1:
             return parts[0]
         finite = torch.stack([part.finite for part in parts]).all(0)
@@ -129,6 +137,18 @@ class Learned(Frame):
         for part in parts:
             scores |= part.scores
         return Retracted(tuple(part.elements for part in parts), finite, tied, degenerate, self._relaxed(relaxed), scores)
+
+    def _size(self, centred: Centred) -> Tensor | None:
+        """(B,) the largest entry of the inputs' vectors."""
+        found = []
+        for action, x in flatten(self.source, centred.inputs).values():  # type: ignore[arg-type]
+            if not isinstance(x, Tensor) or not action.polar:
+                continue
+            top = x.detach().abs().flatten(1).amax(1)
+            if centred.at.batch is not None and centred.at.is_per_row(x):
+                top = top.new_zeros(centred.at.samples).index_reduce(0, centred.at.batch, top, "amax")
+            found.append(top)
+        return torch.stack(found).amax(0) if found else None
 
     def _relaxed(self, makers: list[Callable[[int], Any] | None]) -> Callable[[int], Any] | None:
         """The relaxations of factors as one, choices among elements included into the product."""
@@ -164,7 +184,10 @@ class Learned(Frame):
         if self.group.complex:
             dtype = dtype.to_complex()
         group = self.group if traced(centred.inputs) else self.source.resolve(centred.inputs)  # type: ignore[union-attr]
-        return Place(group, centred.at, dtype, device_of(centred.inputs))
+        at = centred.at
+        if at.points is None and at.batch is None:
+            at = replace(at, points=_points(self.source, centred.inputs))  # type: ignore[arg-type]
+        return Place(group, at, dtype, device_of(centred.inputs))
 
     def refuse(self, finite: Tensor, degenerate: Tensor, samples: int) -> None:
         """Raise where raw outputs (R,) are NaN or do not determine an element (one host synchronization where all is well)."""
@@ -200,6 +223,19 @@ def _has_core(factor: Group) -> bool:
     if factor.translates and len(factor.parts()) < 2:
         raise FrameError(explain(f"a learned frame on {factor}", "a group with more than translations", "use frames.Center()"))
     return True
+
+
+def _points(source: Action, inputs: Tree) -> int | None:
+    """The number of rows of the first input that holds one vector, or one permuted entry, per row."""
+    for action, x in flatten(source, inputs).values():
+        if not isinstance(x, Tensor) or not action.moves or action.per_point is False:
+            continue
+        axes = action.point_axes(x)
+        if axes:
+            return int(x.shape[axes[0]])
+        if action.polar and x.dim() == 3:
+            return int(x.shape[1])
+    return None
 
 
 def _translations(group: Group) -> Homomorphism | None:

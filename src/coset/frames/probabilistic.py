@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..actions.layout import Layout
-from ..errors import FrameError, explain
+from ..actions.trees import flatten
+from ..errors import CosetError, FrameError, explain
 from ..groups.base import Group
 from ..measure import Measure
 from ..tree import Tree, first, leaves, tree_map
@@ -80,7 +82,7 @@ class Canonicalizer(Learned):
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The network's element of every sample."""
         centred = self.centred(inputs, at)
-        found = self.retract(centred, None)
+        found = self.retract(centred, None, sized=True)
         blind = traced(inputs)
         if not blind:
             self.refuse(found.finite, torch.zeros_like(found.finite), at.samples)
@@ -88,12 +90,15 @@ class Canonicalizer(Learned):
         elements = self.placed(rows_of_draws(found.elements, at.samples), centred.shift)
         if not blind and self._exact_frame is not None and bool(found.tied.any()):
             start = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
-            anchors = settle(self.group, self.source, self._exact_frame, inputs, at, start)  # type: ignore[arg-type]
-            measure = spread(self.group, anchors, anchors.elements, 1, at)
+            with contextlib.suppress(CosetError):
+                start = settle(self.group, self.source, self._exact_frame, inputs, at, start)  # type: ignore[arg-type]
+            measure = spread(self.group, start, start.elements, 1, at)
         else:
+            unsettled = found.tied
             weights = torch.ones(1, at.samples, dtype=torch.float64, device=found.finite.device)
             measure = Measure(self.group, elements, weights, torch.ones_like(found.finite, dtype=torch.long), cosets=1)
-        scores = dict(found.scores) | {"tied": lambda: found.tied}
+            unsettled = ~start.exact
+        scores: dict[str, Score] = dict(found.scores) | {"tied": lambda: found.tied, "unsettled": lambda: unsettled}
         return replace(measure, relaxed=relaxed if measure.cosets == 1 else None, scores=Scores(scores))
 
 
@@ -105,7 +110,7 @@ class Probabilistic(Learned):
     g0 = q(x, no noise), so that every sampled element is equivariant by itself. The symmetrized model is then exactly
     equivariant at every k, still unbiased over seeds, with the variance of independent draws. Where g0 is not determined
     (equal scores, dependent vectors, as at symmetric inputs) an exact frame of the library gives it and outputs are averaged over the stabilizer;
-    ``scores["tied"]`` (B,) says where.
+    ``scores["tied"]`` (B,) says where, and ``scores["unsettled"]`` where no exact frame had an answer either.
 
     Args:
         network: ``network(inputs, noise)`` -> raw outputs, with inputs as the source declares them (centred for groups with
@@ -201,7 +206,8 @@ class Probabilistic(Learned):
         order = torch.full((len(every),), count, device=place.device)
         labels = torch.arange(count, device=place.device)
         relaxed = None if found.relaxed is None else found.relaxed(len(every))
-        scores = self._scores(found, again, torch.zeros_like(again, dtype=torch.bool)[: len(every)], len(every))
+        none = torch.zeros_like(every, dtype=torch.bool)
+        scores = self._scores(found, again, none, none)
         elements = self.placed(draws, centred.shift)
         return Measure(self.group, elements, weights, order, cosets=count, draws=labels, relaxed=relaxed, scores=scores)
 
@@ -223,8 +229,8 @@ class Probabilistic(Learned):
 
         found, again = self._sampled(centred, noise, count * copies)
         elements = self.placed(rows_of_draws(found.elements, samples), centred.shift)
-        tied = torch.zeros(samples, dtype=torch.bool, device=place.device) if anchors is None else anchors.tied
-        scores = self._scores(found, again, tied, samples)
+        none = torch.zeros(samples, dtype=torch.bool, device=place.device)
+        scores = self._scores(found, again, *((none, none) if anchors is None else (anchors.tied, ~anchors.exact)))
         relaxed = None if found.relaxed is None else found.relaxed(samples)
         if anchors is None:
             weights = torch.full((count, samples), 1.0 / count, dtype=torch.float64, device=place.device)
@@ -240,7 +246,7 @@ class Probabilistic(Learned):
         if not self._noise.moves(place):
             return None
         with torch.no_grad():
-            found = self.retract(centred, self._noise.zero(place))
+            found = self.retract(centred, self._noise.zero(place), sized=True)
             elements = self.placed(rows_of_draws(found.elements, centred.at.samples), centred.shift)
             start = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
             if traced(inputs):
@@ -248,7 +254,9 @@ class Probabilistic(Learned):
             self.refuse(found.finite, torch.zeros_like(found.finite), centred.at.samples)
             if self._exact_frame is None or not bool(found.tied.any()):
                 return start
-            return settle(self.group, self.source, self._exact_frame, inputs, centred.at, start)  # type: ignore[arg-type]
+            with contextlib.suppress(CosetError):  # inputs that the exact frame has no answer for stay unsettled
+                return settle(self.group, self.source, self._exact_frame, inputs, centred.at, start)  # type: ignore[arg-type]
+            return start
 
     # -- both --------------------------------------------------------------------------------------------------------
 
@@ -276,17 +284,19 @@ class Probabilistic(Learned):
         self.refuse(found.finite, found.degenerate, samples)
         return found, again
 
-    def _scores(self, found: Retracted, again: Tensor, tied: Tensor, samples: int) -> Scores:
+    @staticmethod
+    def _scores(found: Retracted, again: Tensor, tied: Tensor, unsettled: Tensor) -> Scores:
         """Scores averaged over the draws of a sample, and what had to be repaired."""
+        samples = tied.shape[0]
         means: dict[str, Score] = {name: partial(_mean_over_draws, value, samples) for name, value in found.scores.items()}
-        return Scores(means | {"tied": lambda: tied, "resampled": lambda: again.unflatten(0, (-1, samples)).sum(0)})
+        return Scores(means | {"tied": lambda: tied, "unsettled": lambda: unsettled, "resampled": lambda: again.unflatten(0, (-1, samples)).sum(0)})
 
     def verify(self, inputs: Tree, *, bound: float = 1e-3, generator: torch.Generator | None = None) -> None:
         """Check that the network is equivariant: q(hx, h noise) = h q(x, noise) for random h, component by component.
 
         Args:
             inputs: a batch of the source.
-            bound: the largest allowed distance between elements, in the units of ``group.distance``.
+            bound: the largest allowed distance between canonical inputs, relative to their size.
             generator: source of randomness; a fixed seed when left out.
 
         Raises:
@@ -302,7 +312,7 @@ class Probabilistic(Learned):
 
 
 def check_law(frame: Probabilistic, inputs: Tree, bound: float, generator: torch.Generator) -> None:
-    """Compare q(hx, h noise) with h q(x, noise) for h in every component of the group."""
+    """Compare the canonical inputs that q(hx, h noise) and q(x, noise) give, for h in every component of the group."""
     source: Any = frame.source
     source.check(inputs)
     at, group = source.layout(inputs), source.resolve(inputs)
@@ -311,32 +321,45 @@ def check_law(frame: Probabilistic, inputs: Tree, bound: float, generator: torch
     frame.eval()
     with torch.no_grad():
         centred = frame.centred(inputs, at)
-        noise = frame._noise.draw(frame.place(centred), every, generator)
-        here = _whole(frame, centred, noise)
+        place = frame.place(centred)
+        noise = frame._noise.draw(place, every, generator)
+        here = _canonical(frame, centred, noise)
         broken = {}
         for name, include in group.components().items():
-            h = include(include.source.sample(at.samples, generator=generator))
-            h = tree_map(lambda leaf: leaf.to(every.device), h)
-            there = frame.centred(source.act(h, inputs, at), at)
-            moved = frame._noise.move(h, noise, frame.place(centred), at)
-            apart = group.distance(_whole(frame, there, moved), group.compose(h, here))
-            broken[name] = float(apart.median())
+            h = tree_map(lambda leaf: leaf.to(every.device), include(include.source.sample(at.samples, generator=generator)))
+            moved = source.act(h, inputs, at)
+            there = frame.centred(moved, source.layout(moved))
+            broken[name] = _apart(here, _canonical(frame, there, frame._noise.move(h, noise, place, at)))
     frame.train(was)
     worst = max(broken, key=lambda name: broken[name])
     if not broken[worst] <= bound:
         raise FrameError(
             explain(
-                f"{frame}, whose network breaks the law q(hx, h noise) = h q(x, noise) for the {worst} by {broken[worst]:.2g} (median over samples)",
+                f"{frame}, whose network breaks the law q(hx, h noise) = h q(x, noise) for the {worst}: canonical inputs differ by "
+                f"{broken[worst]:.2g} of their size",
                 f"equality up to {bound:g} for {', '.join(broken)}",
                 "use an equivariant network such as coset.nn.VectorNeurons or coset.nn.GIN, and let it see inputs and noise only",
             )
         )
 
 
-def _whole(frame: Probabilistic, centred: Centred, noise: Tensor) -> Tree:
-    """Elements (B, ...) of the whole group."""
+def _canonical(frame: Probabilistic, centred: Centred, noise: Tensor) -> list[Tensor]:
+    """The moved inputs in the form that one draw gives them."""
     found = frame.retract(centred, noise)
-    return tree_map(lambda leaf: leaf[0], frame.placed(rows_of_draws(found.elements, centred.at.samples), centred.shift))
+    zero = None if centred.shift is None else torch.zeros_like(centred.shift)
+    elements = tree_map(lambda leaf: leaf[0], frame.placed(rows_of_draws(found.elements, centred.at.samples), zero))
+    source: Any = frame.source
+    moved = source.act(frame.group.inverse(elements), centred.inputs, centred.at)
+    return [x for action, x in flatten(source, moved).values() if action.moves and x.is_floating_point() or x.is_complex()]
+
+
+def _apart(here: list[Tensor], there: list[Tensor]) -> float:
+    """The median over samples of the relative distance of the leaf that differs most."""
+    found = [0.0]
+    for one, two in zip(here, there, strict=True):
+        apart, size = ((x.abs().square().flatten(1).mean(1) if x.dim() > 1 else x.abs().square()).sqrt() for x in (one - two, one))
+        found.append(float((apart / size.mean().clamp_min(torch.finfo(size.dtype).tiny)).median()))
+    return max(found)
 
 
 def spread(group: Group, anchors: Anchors, elements: Tree, count: int, at: Layout) -> Measure:

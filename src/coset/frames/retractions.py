@@ -73,8 +73,14 @@ class Retraction(abc.ABC):
         """Check the group."""
 
     @abc.abstractmethod
-    def __call__(self, raw: Tensor, at: Layout) -> Retracted:
-        """The elements for raw outputs of R samples with layout ``at``."""
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
+        """The elements for raw outputs of R samples with layout ``at``.
+
+        Args:
+            raw: what the network returned.
+            at: the layout of the R samples.
+            scale: (R,) the size of the inputs' vectors; vectors that are rounding noise beside it count as tied.
+        """
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -113,7 +119,7 @@ class Argsort(Retraction):
         if not group.permutes or group.dim is not None or group.translates:
             raise FrameError(explain(f"{self} for {group}", "Symmetric()", "use GramSchmidt() for matrices, Argmax() for finite groups"))
 
-    def __call__(self, raw: Tensor, at: Layout) -> Retracted:
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
         """The sorting permutations."""
         scores, valid = self._dense(raw, at)
         n = scores.shape[1]
@@ -173,11 +179,14 @@ class _Matrices(Retraction):
                 )
             )
 
-    @staticmethod
-    def _checked(matrices: Tensor, gap: Tensor, finite: Tensor) -> Retracted:
-        """The matrices, those of a small gap marked."""
+    def _checked(self, matrices: Tensor, gap: Tensor, raw: Tensor, scale: Tensor | None) -> Retracted:
+        """The matrices, those of a small gap marked, and those whose vectors are rounding noise."""
+        size = raw.detach().abs().square().sum(-1).sqrt()
         bad = ~(gap > LEAST)
-        return Retracted(matrices, finite, bad, bad)
+        tied = bad
+        if scale is not None and not self.group.lorentzian:  # type: ignore[union-attr]
+            tied = bad | (size.amin(1) <= rounding(size) * scale.to(size.dtype))
+        return Retracted(matrices, torch.isfinite(size.sum(1)), tied, bad)
 
     def _rows(self, raw: Tensor, at: Layout, needed: int) -> Tensor:
         """The first d rows in wide precision."""
@@ -210,7 +219,7 @@ class GramSchmidt(_Matrices):
         GramSchmidt()
     """
 
-    def __call__(self, raw: Tensor, at: Layout) -> Retracted:
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
         """The matrices with orthonormal columns."""
         group: Any = self.group
         d, special = group.dim, _special(group)
@@ -233,7 +242,7 @@ class GramSchmidt(_Matrices):
                 gap = torch.minimum(gap, SIDE * side.abs() / size.clamp_min(torch.finfo(size.dtype).tiny))
                 last = last * torch.where(side * (-1 if group.lorentzian else 1) < 0, -1.0, 1.0).unsqueeze(-1)
             columns.append(last)
-        return self._checked(torch.stack(columns, -1), gap, torch.isfinite(rows.detach().abs().sum((1, 2))))
+        return self._checked(torch.stack(columns, -1), gap, raw[:, : rows.shape[1]], scale)
 
 
 LEAST = 1e-2
@@ -287,13 +296,13 @@ class Polar(_Matrices):
         if group.lorentzian or (group.unitary and _special(group)):
             raise FrameError(explain(f"{self} for {group}", "O, SO or U", "use frames.GramSchmidt()"))
 
-    def __call__(self, raw: Tensor, at: Layout) -> Retracted:
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
         """The polar factors of the matrices with the vectors as columns."""
         rows = self._rows(raw, at, self.group.dim or 0)  # type: ignore[union-attr]
         finite = torch.isfinite(rows.detach().abs().sum((1, 2)))
         rows = torch.where(finite[:, None, None], rows, torch.zeros_like(rows))
         nearest, gap = polar(rows.mT, special=not self.group.reflects and not self.group.unitary)  # type: ignore[union-attr]
-        return self._checked(nearest, gap, finite)
+        return self._checked(nearest, gap, raw, scale)
 
 
 class Argmax(Retraction):
@@ -321,7 +330,7 @@ class Argmax(Retraction):
         if not group.finite or group.permutes:
             raise FrameError(explain(f"{self} for {group}", "a finite group of matrices", "use GramSchmidt() or Argsort()"))
 
-    def __call__(self, raw: Tensor, at: Layout) -> Retracted:
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
         """The chosen elements."""
         group: Any = self.group
         if raw.dim() != 2 or tuple(raw.shape) != (at.samples, group.order):
@@ -387,7 +396,7 @@ class OrbitDistance(Retraction):
                 explain(f"{self} for {group}", "a matrix group that keeps a form, or invariants that tell its orbits apart", "pass them")
             )
 
-    def __call__(self, raw: Tensor, at: Layout) -> Retracted:
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
         """The matrices with the rows as columns."""
         d: int = self.group.dim  # type: ignore[union-attr, assignment]
         if raw.dim() != 3 or tuple(raw.shape) != (at.samples, d, d):
