@@ -1,1 +1,1 @@
-"""One file per neighbour library, imported on demand: ``coset.interop.ase``, ``coset.interop.pyg``."""
+"""One file per neighbour library, imported on demand: ``coset.interop.ase``, ``coset.interop.pyg``, ``coset.interop.vit``."""
