@@ -40,11 +40,8 @@ def build(inputs=ALL, outputs=ALL, seed=0, **options):
 def data(n, samples=2, inputs=ALL):
     torch.manual_seed(n)
     shapes = {"graph": (), "nodes": (n,), "edges": (n, n)}
-    return {
-        key: torch.randn(samples, *shape, count, dtype=torch.float64)
-        for (key, shape), count in zip(found.items(), inputs, strict=True)
-        if count
-    }
+    found = {key: torch.randn(samples, *shapes[key], count, dtype=torch.float64) for key, count in inputs._asdict().items()}
+    return {key: x for key, x in found.items() if x.shape[-1]}
 
 
 @pytest.mark.parametrize("largest", [None, 1, 3, 4, 5, 8, 12, 13])
