@@ -37,7 +37,7 @@ class Measure:
         tol: relative deviation up to which the canonical inputs of one coset count as equal.
         noise: (B,) lengths below it are rounding noise of canonical inputs; None when the frame does not know.
         nested: (K,) labels of sub-rules of lower degree, for the residual of a quadrature.
-        draws: (K,) which independent random draw an element came from, numbered 0, 1, ...; the elements of one coset
+        draws: (K,) which independent random draw an element came from, by consecutive numbers; the elements of one coset
             come from one draw. None where nothing was drawn. Standard errors are taken between draws.
         relaxed: what stands in for elements that gradients cannot pass (``coset.relaxed``), in the backward pass only.
         scores: named values for losses of learned frames, each (B,); computed when they are read.

@@ -105,8 +105,7 @@ class Symmetrized(nn.Module):
         source, target = self.signature.source, self.signature.target
         if not traced(inputs):
             measure = refine(measure, source, inputs, at)
-        if measure.draws is None and self.frame.stochastic:
-            measure = replace(measure, draws=torch.zeros(measure.weights.shape[0], dtype=torch.int64, device=measure.weights.device))
+        measure = _labelled(measure, self.frame)
         rows = self._rows(measure, inputs)
         parts = shape_classes(measure, source, inputs, rows)
         self._refuse_batchnorm(max(part.shape[0] for part in parts))
@@ -284,6 +283,15 @@ class _Seen:
         order = self.order.index_copy(0, chosen, torch.where((self.order[chosen] < 0) | (found.order < 0), -1, both))
         draws = self.draws.index_add(0, chosen, found.draws)
         return replace(self, samples=self.samples + found.samples, order=order, cosets=self.cosets + found.cosets, draws=draws)
+
+
+def _labelled(measure: Measure, frame: Frame) -> Measure:
+    """With labels of draws from 0; a random frame that gives none has made one draw, of which no error is known."""
+    if measure.draws is not None:
+        return replace(measure, draws=measure.draws - measure.draws.min())
+    if not frame.stochastic:
+        return measure
+    return replace(measure, draws=torch.zeros(measure.weights.shape[0], dtype=torch.int64, device=measure.weights.device))
 
 
 def _drawn(measure: Measure) -> Tensor:

@@ -82,7 +82,7 @@ class Draws(Protocol):
     samples: Samples
 
     def draw(self, inputs: Tree, at: Layout, start: int, count: int) -> Measure:
-        """The measure of draws number start, ..., start + count - 1, with labels 0 ... count - 1 and weights of sum one.
+        """The measure of draws number start, ..., start + count - 1, with ``count`` consecutive labels and weights of sum one.
 
         Draws with different numbers are independent. What is drawn for a sample must not depend on which other samples
         are in the batch: later rounds hold the samples that are not done.
