@@ -29,9 +29,8 @@ class Found:
     errors: dict[int, np.ndarray]
     symmetry: float
     parameters: int
-    seconds: float
-    reached: list[int]
     epochs: list[int]
+    seconds: float
     curves: list[np.ndarray]
 
     @property
@@ -42,38 +41,42 @@ class Found:
 
 def report(experiment: Experiment, out: Path, seeds: tuple[int, ...], test: Systems) -> None:
     """Evaluate every checkpoint, print the tables, draw the plots where they are recorded."""
-    found: dict[str, Found] = {}
+    found, unfinished = dict[str, Found](), dict[str, str]()
     for name, row in ROWS.items():
-        paths = [path for path in (out / f"{name}-{seed}.pt" for seed in seeds) if path.exists()]
-        if paths:
-            found[name] = collect(row, paths, test)
-            print(f"  evaluated {name}: {len(paths)} run(s)", flush=True)
+        runs = {path: torch.load(path, weights_only=True) for path in (out / f"{name}-{seed}.pt" for seed in seeds) if path.exists()}
+        done = {path: run for path, run in runs.items() if run["epoch"] == run["epochs"]}
+        if done:
+            found[name] = collect(row, done, test)
+            print(f"  evaluated {name}: {len(done)} run(s)", flush=True)
+        elif runs:
+            run = next(iter(runs.values()))
+            unfinished[name] = f"not run ({run['epoch']} of {run['epochs']} epochs)"
     if not found:
-        print(f"not run: no checkpoints in {out}; python experiments/nbody.py --all --out {out}")
+        print(f"not run: no finished runs in {out}; python experiments/nbody.py --all --out {out}")
         return
-    experiment.table(*main_table(found))
+    experiment.table(*main_table(found, unfinished))
+    hours = sum(sum(one.epochs) * one.seconds for one in found.values()) / 3600
+    experiment.note(f"Trained by `python experiments/nbody.py --all --compile`, one thread a run, {hours:.1f} hours in all.")
     experiment.table(*aims(found))
     experiment.table(*elements_table(found))
-    folder = HERE if experiment.options.record else out
+    folder = HERE if experiment.options.record and not experiment.options.smoke else out
     learning({name: one.curves for name, one in found.items()}, folder / "nbody-learning.png")
     against_cost({name: {k: float(e.mean()) for k, e in one.errors.items()} for name, one in found.items()}, folder / "nbody-cost.png")
     if experiment.options.record:
         experiment.note("![Validation error against epochs](nbody-learning.png)\n\n![Test error against model calls](nbody-cost.png)")
 
 
-def collect(row: Row, paths: list[Path], test: Systems) -> Found:
-    """Evaluate the runs of one row; errors of a checkpoint that was evaluated before are read beside it."""
-    runs = [torch.load(path, weights_only=True) for path in paths]
-    measured = [evaluate(row, path, run, test) for path, run in zip(paths, runs, strict=True)]
+def collect(row: Row, runs: dict[Path, dict[str, Any]], test: Systems) -> Found:
+    """Evaluate the finished runs of one row; errors that were measured before are read beside the checkpoint."""
+    measured = [evaluate(row, path, run, test) for path, run in runs.items()]
     counts = [int(key) for key in measured[0] if key.isdigit()]
     return Found(
         {k: np.stack([one[str(k)] for one in measured]) for k in counts},
         float(np.mean([one["symmetry"] for one in measured])),
         sum(p.numel() for p in row.parts(test[:2]).parameters()),
-        float(np.mean([run["seconds"] / run["epoch"] for run in runs])),
-        [run["epoch"] for run in runs],
-        [run["epochs"] for run in runs],
-        [np.array(run["curve"]) for run in runs],
+        [run["epochs"] for run in runs.values()],
+        float(np.mean([run["seconds"] / run["epoch"] for run in runs.values()])),
+        [np.array(run["curve"]) for run in runs.values()],
     )
 
 
@@ -114,7 +117,7 @@ def interval(one: np.ndarray, other: np.ndarray | None = None) -> tuple[float, f
     return mean, float(low), float(high)
 
 
-def main_table(found: dict[str, Found]) -> tuple[list[str], list[list[str]], str]:
+def main_table(found: dict[str, Found], unfinished: dict[str, str]) -> tuple[list[str], list[list[str]], str]:
     """One line a row."""
     columns = [
         "row",
@@ -131,11 +134,10 @@ def main_table(found: dict[str, Found]) -> tuple[list[str], list[list[str]], str
     for name, row in ROWS.items():
         published = "" if row.published is None else f"{row.published:g}"
         if name not in found:
-            lines.append([name, "", "", "not run", "", "", "", "", published])
+            lines.append([name, "", "", unfinished.get(name, "not run"), "", "", "", "", published])
             continue
         one = found[name]
         mean, low, high = interval(one.main)
-        ran = ", ".join(str(a) if a == b else f"{a} of {b}" for a, b in zip(one.reached, one.epochs, strict=True))
         lines.append(
             [
                 name,
@@ -144,7 +146,7 @@ def main_table(found: dict[str, Found]) -> tuple[list[str], list[list[str]], str
                 ", ".join(f"{e:.5f}" for e in one.main.mean(1)),
                 f"{mean:.5f} ({low:.5f} to {high:.5f})",
                 f"{one.symmetry:.1e}",
-                ran,
+                ", ".join(map(str, one.epochs)),
                 f"{one.seconds:.2f}",
                 published,
             ]

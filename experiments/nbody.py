@@ -13,10 +13,10 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from _nbody_data import load
 from _nbody_report import report
 from _nbody_rows import ROWS
@@ -64,25 +64,22 @@ def train_all(options: argparse.Namespace) -> None:
             print(line, flush=True)
 
 
-def smoke(source: Path, out: Path) -> None:
-    """Two epochs on a few systems for every row, and one run in two halves, which has to end where a run in one piece ends."""
+def smoke(experiment: Experiment, source: Path, out: Path) -> None:
+    """Two epochs on a few systems for every row, the report, and a run in two halves, which ends where a run in one piece ends."""
     train, valid = load(source, "train")[:40], load(source, "valid")[:20]
-    silent = lambda line: None  # noqa: E731
+    plan, silent = Plan(2, batch=20, check=1), lambda line: None
     for name, row in ROWS.items():
         if row.missing():
             print(f"not run: {name} needs {row.missing()}")
             continue
-        found = Training(row, Plan(2, batch=20, check=1), train, valid).run(None, log=silent)
-        print(f"{name}: valid {found.best:.4f}")
-    path, plan = out / "smoke.pt", Plan(2, batch=20, check=1)
-    path.unlink(missing_ok=True)
+        Training(row, plan, train, valid).run(path_of(name, 0, out), log=silent)
+    report(experiment, out, (0,), load(source, "test")[:10])
     whole = Training(ROWS["gnn-haar"], plan, train, valid).run(None, log=silent)
+    path = out / "halves.pt"
     Training(ROWS["gnn-haar"], plan, train, valid).run(path, stop=1, log=silent)
-    torch.manual_seed(7)
     again = Training(ROWS["gnn-haar"], plan, train, valid).run(path, log=silent)
     gap = max(float((a - b).detach().abs().max()) for a, b in zip(whole.parts.parameters(), again.parts.parameters(), strict=True))
     print(f"a run in two halves ends {gap:.1g} away from a run in one piece")
-    path.unlink()
     if gap:
         raise SystemExit("a continued run differs")
 
@@ -104,7 +101,8 @@ def main() -> None:
     if source is None:
         return
     if options.smoke:
-        smoke(source, options.out)
+        with tempfile.TemporaryDirectory() as folder:
+            smoke(experiment, source, Path(folder))
     elif options.row:
         train_row(options.row, options, source)
     elif options.all:

@@ -16,7 +16,7 @@ from ..errors import CosetError
 from ..groups.base import Group
 from ..measure import Measure
 from ..orbits import Orbits
-from ..tree import Tree, first, tree_map
+from ..tree import Tree, leaves, tree_map
 from .average import LARGEST, Full
 from .base import Frame
 from .minimal import Minimal
@@ -102,8 +102,8 @@ def settle(group: Group, source: Action, frame: Frame, inputs: Tree, at: Layout,
     if size > 1:
         back = tree_map(lambda leaf: leaf.unsqueeze(1), group.inverse(representatives))
         moved = group.compose(cosets, back)
-        kind = first(moved)
-        dtype = kind.dtype.to_real() if kind.is_floating_point() or kind.is_complex() else None
+        kinds = [leaf.dtype.to_real() for leaf in leaves(moved) if leaf.is_floating_point() or leaf.is_complex()]
+        dtype = kinds[0] if kinds else None
         same = source.resolve(inputs).identity(count, size, at.samples, dtype=dtype, device=device)
         stabilizers = tree_map(lambda own, other: own.clone().index_copy(2, rows, _like(other, own, 3)), same, moved)
         shares = torch.zeros(count, size, at.samples, dtype=torch.float64, device=device)

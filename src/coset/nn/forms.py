@@ -71,7 +71,8 @@ class Mix(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """Mix the channels."""
-        return (torch.view_as_complex(self.weight) if self.complex else self.weight) @ v
+        weight = torch.view_as_complex(self.weight) if self.complex else self.weight
+        return torch.einsum("...ad,ba->...bd", v, weight)  # one product, where weight @ v is one for each point
 
 
 class Even(nn.Module):
