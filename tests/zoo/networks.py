@@ -250,7 +250,7 @@ def special_cases(case: Any) -> list[NetworkCase]:
         source = actions.Dict(p=actions.Vectors(G), charge=actions.Permute(G, -2))
         found.append(case(source, momenta(5), alike, tol_scale=30.0))
     one = actions.Dict(p=actions.Vectors(L4, points=False), charge=actions.Trivial(L4))
-    found.append(case(one, momenta(3), tol_scale=30.0, note="one sample vector each"))
+    found.append(case(one, momenta(5), tol_scale=30.0, note="one sample vector each"))
     SO = product(O3)
     return [
         *found,

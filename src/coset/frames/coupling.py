@@ -146,7 +146,8 @@ def automorphisms(anchors: Anchors, group: Group, elements: Tree, at: Layout) ->
     own = group.permutation(found.elements)[0].cpu().numpy()  # type: ignore[index]
     table, number = permutation.cpu().numpy(), {int(row): i for i, row in enumerate(anchors.tied.nonzero().flatten())}
     sizes = torch.bincount(at.batch, minlength=samples).tolist() if at.batch is not None else [n] * samples
-    generators, forms = [], []
+    generators: list[Any] = []
+    forms: list[Any] = []
     for draw in range(draws):
         for sample in range(samples):
             i, size = number.get(sample), sizes[sample]

@@ -226,15 +226,13 @@ def _has_core(factor: Group) -> bool:
 
 
 def _points(source: Action, inputs: Tree) -> int | None:
-    """The number of rows of the first input that holds one vector, or one permuted entry, per row."""
+    """The number of rows of the first input whose rows permutations move."""
     for action, x in flatten(source, inputs).values():
         if not isinstance(x, Tensor) or not action.moves or action.per_point is False:
             continue
         axes = action.point_axes(x)
         if axes:
             return int(x.shape[axes[0]])
-        if action.polar and x.dim() == 3:
-            return int(x.shape[1])
     return None
 
 

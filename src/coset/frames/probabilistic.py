@@ -88,18 +88,17 @@ class Canonicalizer(Learned):
             self.refuse(found.finite, torch.zeros_like(found.finite), at.samples)
         relaxed = None if found.relaxed is None else found.relaxed(at.samples)
         elements = self.placed(rows_of_draws(found.elements, at.samples), centred.shift)
+        anchors = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
         if not blind and self._exact_frame is not None and bool(found.tied.any()):
-            start = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
-            with contextlib.suppress(CosetError):
-                start = settle(self.group, self.source, self._exact_frame, inputs, at, start)  # type: ignore[arg-type]
-            measure = spread(self.group, start, start.elements, 1, at)
-        else:
-            unsettled = found.tied
+            with contextlib.suppress(CosetError):  # inputs that the exact frame has no answer for stay unsettled
+                anchors = settle(self.group, self.source, self._exact_frame, inputs, at, anchors)  # type: ignore[arg-type]
+        if anchors.found is None:
             weights = torch.ones(1, at.samples, dtype=torch.float64, device=found.finite.device)
-            measure = Measure(self.group, elements, weights, torch.ones_like(found.finite, dtype=torch.long), cosets=1)
-            unsettled = ~start.exact
-        scores: dict[str, Score] = dict(found.scores) | {"tied": lambda: found.tied, "unsettled": lambda: unsettled}
-        return replace(measure, relaxed=relaxed if measure.cosets == 1 else None, scores=Scores(scores))
+            measure = Measure(self.group, elements, weights, torch.ones_like(anchors.order), cosets=1)
+        else:
+            measure = spread(self.group, anchors, anchors.elements, 1, at)
+        scores: dict[str, Score] = dict(found.scores) | {"tied": lambda: found.tied, "unsettled": lambda: ~anchors.exact}
+        return replace(measure, relaxed=relaxed if measure.weights.shape[0] == 1 else None, scores=Scores(scores))
 
 
 class Probabilistic(Learned):
