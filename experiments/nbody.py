@@ -73,7 +73,7 @@ def smoke(experiment: Experiment, source: Path, out: Path) -> None:
             print(f"not run: {name} needs {row.missing()}")
             continue
         Training(row, plan, train, valid).run(path_of(name, 0, out), log=silent)
-    report(experiment, out, (0,), load(source, "test")[:10])
+    report(experiment, out, (0,), load(source, "test")[:10], elements=(1, 20))
     whole = Training(ROWS["gnn-haar"], plan, train, valid).run(None, log=silent)
     path = out / "halves.pt"
     Training(ROWS["gnn-haar"], plan, train, valid).run(path, stop=1, log=silent)
