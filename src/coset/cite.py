@@ -19,6 +19,24 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {2210.06475},
   archiveprefix = {arXiv}
 }""",
+    "deng2021vector": """@inproceedings{deng2021vector,
+  title = {Vector Neurons: A General Framework for {SO(3)}-Equivariant Networks},
+  author = {Deng, Congyue and Litany, Or and Duan, Yueqi and Poulenard, Adrien and Tagliasacchi, Andrea and Guibas, Leonidas J.},
+  booktitle = {International Conference on Computer Vision},
+  year = {2021},
+  eprint = {2104.12229},
+  archiveprefix = {arXiv}
+}""",
+    "dosovitskiy2021image": """@inproceedings{dosovitskiy2021image,
+  title = {An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale},
+  author = {Dosovitskiy, Alexey and Beyer, Lucas and Kolesnikov, Alexander and Weissenborn, Dirk and Zhai, Xiaohua and
+            Unterthiner, Thomas and Dehghani, Mostafa and Minderer, Matthias and Heigold, Georg and Gelly, Sylvain and
+            Uszkoreit, Jakob and Houlsby, Neil},
+  booktitle = {International Conference on Learning Representations},
+  year = {2021},
+  eprint = {2010.11929},
+  archiveprefix = {arXiv}
+}""",
     "duval2023faenet": """@inproceedings{duval2023faenet,
   title = {{FAENet}: Frame Averaging Equivariant {GNN} for Materials Modeling},
   author = {Duval, Alexandre and Schmidt, Victor and Hern{\\'a}ndez-Garc{\\'i}a, Alex and Miret, Santiago and
@@ -127,6 +145,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {2110.03336},
   archiveprefix = {arXiv}
 }""",
+    "xu2019powerful": """@inproceedings{xu2019powerful,
+  title = {How Powerful are Graph Neural Networks?},
+  author = {Xu, Keyulu and Hu, Weihua and Leskovec, Jure and Jegelka, Stefanie},
+  booktitle = {International Conference on Learning Representations},
+  year = {2019},
+  eprint = {1810.00826},
+  archiveprefix = {arXiv}
+}""",
     "yarotsky2022universal": """@article{yarotsky2022universal,
   title = {Universal Approximations of Invariant Maps by Neural Networks},
   author = {Yarotsky, Dmitry},
@@ -135,6 +161,15 @@ BIBLIOGRAPHY: dict[str, str] = {
   pages = {407--474},
   year = {2022},
   eprint = {1804.10306},
+  archiveprefix = {arXiv}
+}""",
+    "zaheer2017deep": """@inproceedings{zaheer2017deep,
+  title = {Deep Sets},
+  author = {Zaheer, Manzil and Kottur, Satwik and Ravanbakhsh, Siamak and P{\\'o}czos, Barnab{\\'a}s and Salakhutdinov, Ruslan and
+            Smola, Alexander J.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2017},
+  eprint = {1703.06114},
   archiveprefix = {arXiv}
 }""",
 }

@@ -139,6 +139,15 @@ def test_dense_batches_compile_to_one_graph(case):
     assert laws.gap(laws.outputs(compiled, x, noise), laws.outputs(network, x, noise)) < 1e-5
 
 
+@pytest.mark.parametrize("case", STATIC, ids=[case.name for case in STATIC])
+def test_nothing_is_left_on_the_host(case):
+    """On the meta device any tensor of another device in a product raises."""
+    network, x, generator = start(case, torch.float32)
+    noise = laws.draw(case, x, generator, torch.float32)
+    found = laws.outputs(network.to("meta"), laws.tree_map(lambda leaf: leaf.to("meta"), x), noise.to("meta"))
+    assert [(y.shape, y.device.type) for y in found] == [(y.shape, "meta") for y in laws.outputs(case.build(torch.float32), x, noise)]
+
+
 def test_names_of_cases_differ():
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names), [name for name in names if names.count(name) > 1]

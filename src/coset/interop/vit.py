@@ -70,6 +70,8 @@ class PatchTransformer(nn.Module):
         torch.Size([2, 6, 5])
     """
 
+    references = ("dosovitskiy2021image",)
+
     def __init__(self, config: ViTConfig, inputs: Orders, outputs: Orders, largest: int | None = None, folder: str | Path | None = None):
         super().__init__()
         self.inputs, self.outputs = Orders(*inputs), Orders(*outputs)

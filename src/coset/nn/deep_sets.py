@@ -38,6 +38,8 @@ class DeepSets(nn.Module):
         torch.Size([4, 10])
     """
 
+    references = ("zaheer2017deep",)
+
     def __init__(self, source: Action, example: Tree, *, width: int = 64, layers: int = 2, noise: int = 1):
         super().__init__()
         check_sizes(width, layers, noise)

@@ -42,6 +42,8 @@ class GIN(nn.Module):
         torch.Size([4, 6])
     """
 
+    references = ("xu2019powerful",)
+
     def __init__(self, source: Action, example: Tree, *, width: int = 64, layers: int = 3, noise: int = 1):
         super().__init__()
         check_sizes(width, layers, noise)

@@ -56,6 +56,8 @@ class VectorNeurons(nn.Module):
         (torch.Size([2, 5]), torch.Size([2, 3, 3]))
     """
 
+    references = ("deng2021vector",)
+
     def __init__(self, source: Action, example: Tree, *, width: int = 21, layers: int = 2, noise: int = 1, neighbours: int | None = None):
         super().__init__()
         check_sizes(width, layers, noise, neighbours)
