@@ -1,1 +1,6 @@
-"""The zoo: real cases of every public group, action and frame, over which the laws run."""
+"""The zoo: real cases of everything public, over which the laws run.
+
+Frames come first, because cases of learned frames and of networks build on each other.
+"""
+
+from . import frames as frames
