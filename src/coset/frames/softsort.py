@@ -10,6 +10,8 @@ from torch import Tensor
 
 FAR = -1e9
 """Log-weight between real points and padding."""
+LEAST = -60.0
+"""Log-weights below count as zero weight."""
 
 
 def soft_order(
@@ -18,8 +20,8 @@ def soft_order(
     """A placeholder for the soft permutation matrices of a sort: zeros without memory of their own, and the true gradient.
 
     The matrix is P = Sinkhorn(-|s_i - s_(r)| / temperature), row r for place r of the sorted scores (Prillo and
-    Eisenschlos 2020, arXiv 2006.16038, made doubly stochastic). It is computed in the backward pass only, from potentials; memory
-    is a few (R, n, n) tensors, whatever the number of sweeps.
+    Eisenschlos 2020, arXiv 2006.16038, made doubly stochastic). It is computed in the backward pass only, from factors of
+    rows and columns; memory is a few (R, n, n) tensors, whatever the number of sweeps.
 
     Args:
         scores: one number per point.
@@ -59,29 +61,39 @@ def _logits(scores: Tensor, order: Tensor, valid: Tensor | None, temperature: fl
     return logits.masked_fill_(apart, FAR)
 
 
-def _potentials(logits: Tensor, sweeps: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Row and column potentials after every sweep; those of columns begin with zeros."""
+def _kernel(logits: Tensor) -> Tensor:
+    """Their exponentials; what is too small to matter is zero, because subnormal numbers are slow."""
+    return torch.where(logits > LEAST, logits.exp(), 0.0)
+
+
+def _scalings(kernel: Tensor, sweeps: int) -> tuple[list[Tensor], list[Tensor]]:
+    """(R, n, 1) factors of rows and columns after every sweep; those of columns begin with ones.
+
+    Every row and column has an entry one, that of the sorted point, so that the factors are bounded and need no logarithms.
+    """
     rows: list[Tensor] = []
-    columns = [torch.zeros_like(logits[:, 0])]
+    columns = [kernel.new_ones(*kernel.shape[:2], 1)]
     for _ in range(sweeps):
-        rows.append(-torch.logsumexp(logits + columns[-1].unsqueeze(1), 2))
-        columns.append(-torch.logsumexp(logits + rows[-1].unsqueeze(2), 1))
+        rows.append((kernel @ columns[-1]).reciprocal_())
+        columns.append((kernel.mT @ rows[-1]).reciprocal_())
     return rows, columns
 
 
-def _gradient(logits: Tensor, rows: list[Tensor], columns: list[Tensor], grad: Tensor) -> Tensor:
-    """The gradient with respect to the logits, sweep by sweep backwards, each matrix computed anew."""
-    total = (logits + rows[-1].unsqueeze(2) + columns[-1].unsqueeze(1)).exp_().mul_(grad)
-    at_rows, at_columns = total.sum(2), total.sum(1)
+def _gradient(kernel: Tensor, rows: list[Tensor], columns: list[Tensor], grad: Tensor) -> Tensor:
+    """The gradient with respect to the logits: sweep by sweep backwards with vectors, then one product of all their outer products."""
+    total = (kernel * rows[-1] * columns[-1].mT).mul_(grad)
+    at_rows, at_columns = total.sum(2, keepdim=True), total.sum(1).unsqueeze(2)
+    left, right = [], []
     for sweep in range(len(rows) - 1, -1, -1):
-        share = (logits + rows[sweep].unsqueeze(2) + columns[sweep + 1].unsqueeze(1)).exp_().mul_(at_columns.unsqueeze(1))
-        total.sub_(share)
-        at_rows = at_rows - share.sum(2)
-        share = (logits + rows[sweep].unsqueeze(2) + columns[sweep].unsqueeze(1)).exp_().mul_(at_rows.unsqueeze(2))
-        total.sub_(share)
-        at_columns = -share.sum(1)
+        u, v = rows[sweep], columns[sweep + 1] * at_columns
+        left.append(u)
+        right.append(v)
+        u, v = u * (at_rows - u * (kernel @ v)), columns[sweep]
+        left.append(u)
+        right.append(v)
+        at_columns = -v * (kernel.mT @ u)
         at_rows = torch.zeros_like(at_rows)
-    return total
+    return total.sub_(kernel * (torch.cat(left, 2) @ torch.cat(right, 2).mT))
 
 
 class _SoftOrder(torch.autograd.Function):
@@ -93,9 +105,9 @@ class _SoftOrder(torch.autograd.Function):
     def forward(scores: Tensor, order: Tensor, valid: Tensor | None, temperature: float, sweeps: int, lazy: bool) -> Tensor:
         if lazy:
             return scores.new_zeros(()).expand(*scores.shape, scores.shape[-1])
-        logits = _logits(scores, order, valid, temperature)
-        rows, columns = _potentials(logits, sweeps)
-        return (logits + rows[-1].unsqueeze(2) + columns[-1].unsqueeze(1)).exp()
+        kernel = _kernel(_logits(scores, order, valid, temperature))
+        rows, columns = _scalings(kernel, sweeps)
+        return kernel * rows[-1] * columns[-1].mT
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -106,8 +118,8 @@ class _SoftOrder(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         scores, order, *rest = ctx.saved_tensors
         valid = rest[0] if rest else None
-        logits = _logits(scores, order, valid, ctx.temperature)
-        slope = _gradient(logits, *_potentials(logits, ctx.sweeps), grad)
+        kernel = _kernel(_logits(scores, order, valid, ctx.temperature))
+        slope = _gradient(kernel, *_scalings(kernel, ctx.sweeps), grad)
         ranked = scores.gather(1, order)
         sign = (ranked.unsqueeze(2) - scores.unsqueeze(1)).sgn_()
         if valid is not None:
