@@ -159,7 +159,7 @@ def automorphisms(anchors: Anchors, group: Group, elements: Tree, at: Layout) ->
             conjugate = np.empty_like(known.generators[i])
             conjugate[:, q] = q[known.generators[i]]
             generators.append(conjugate)
-            forms.append(_moved_form(known.forms[i], q))
+            forms.append(_moved_form(known.forms[i], q[: len(known.forms[i][0])]))  # without padding, which comes last
     whole = torch.arange(samples, device=permutation.device).repeat(draws)
     new = at.take(whole)[0]
     valid = None if new.mask is None else new.mask.gather(1, permutation.flatten(0, 1))
@@ -169,6 +169,7 @@ def automorphisms(anchors: Anchors, group: Group, elements: Tree, at: Layout) ->
 def _moved_form(form: Any, q: Any) -> Any:
     """What identifies a canonical graph, after its nodes were renumbered by q."""
     colour, one, two, label = form
+    q = q[: len(colour)]  # padding comes last, before and after
     moved = np.empty_like(colour)
     moved[q] = colour
     return moved, q[one], q[two], label
