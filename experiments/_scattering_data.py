@@ -1,4 +1,4 @@
-"""Electron-muon scattering: events that keep energy and momentum, and the squared matrix element of quantum electrodynamics at tree level."""
+"""Electron-muon scattering: events that keep energy and momentum, and the squared matrix element at tree level of QED."""
 
 from __future__ import annotations
 

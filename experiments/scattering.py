@@ -1,4 +1,4 @@
-"""The squared matrix element of electron-muon scattering from four momenta: one network of raw momenta under every frame of a Lorentz group.
+"""The squared matrix element of electron-muon scattering from four momenta: one network of momenta under frames of the Lorentz group.
 
 Events keep energy, momentum and masses; values are log |M|^2 at tree level, normalized. The test events come twice: as the training
 events do, and seen by other observers (a random boost and rotation for each). Runs are kept in ``experiments/out/scattering``
@@ -184,9 +184,10 @@ def report(experiment: Experiment, found: dict[tuple[str, int], list[Found]], si
     experiment.table(
         ["row", *(f"{size:,} events" for size in sizes)],
         lines,
-        f"Mean squared error of normalized log |M|² on 10,000 test events, distributed as those of training, against the number of "
-        f"training events. Geometric means over {len(SEEDS)} seeds (data, networks, noise), in brackets 95 % intervals (t, on logarithms). Every "
-        f"run: {steps:,} steps of Adam (1e-3, cosine), batches of {BATCH}, one element a step; probabilistic rows tested with {DRAWS}.",
+        "Mean squared error of normalized log |M|² on 10,000 test events, distributed as those of training, against the number of "
+        f"training events. Geometric means over {len(SEEDS)} seeds (data, networks, noise), in brackets 95 % intervals (t, on "
+        f"logarithms). Every run: {steps:,} steps of Adam (1e-3, cosine), batches of {BATCH}, one element a step; probabilistic rows "
+        f"tested with {DRAWS}.",
     )
     largest, lines = sizes[-1], []
     for name, row in rows(1).items():
@@ -200,9 +201,9 @@ def report(experiment: Experiment, found: dict[tuple[str, int], list[Found]], si
     experiment.table(
         columns,
         lines,
-        "The same test events seen by other observers (rapidities of deviation 1): mean squared error; mean change of the prediction in units of "
-        f"its root mean square ({largest:,} events). Invariant: at most {EXACT:g} in float64 for all seeds and sizes. Orbit: mean squared "
-        "distance of sampled matrices from the group. Seconds: of one training.",
+        "The same test events seen by other observers (rapidities of deviation 1): mean squared error; mean change of the prediction "
+        f"in units of its root mean square ({largest:,} events). Invariant: at most {EXACT:g} in float64 for all seeds and sizes. "
+        "Orbit: mean squared distance of sampled matrices from the group. Seconds: of one training.",
     )
     lines = []
     for size in sizes:
