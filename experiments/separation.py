@@ -187,7 +187,8 @@ def main() -> None:
     columns += ["errors at 5 %", "errors at 1 %", "model calls", "CPU s", "published"]
     caption = (
         f"Not told apart: pairs whose outputs differ by at most 1e-3 (sum of {OUTPUTS}) in all initializations (GRAPH8c: 100 of the "
-        f"invariant networks, up to 5 of others; EXP: 10 and up to 2; published: 100), with {options.elements} elements where they are sampled. Control: graphs that the same rule calls "
+        "invariant networks, up to 5 of others; EXP: 10 and up to 2; published: 100), with "
+        f"{options.elements} elements where they are sampled. Control: graphs that the same rule calls "
         "different from a relabelled copy. Largest change: of an output under relabelling. "
         f"T-test: {draws} independent draws each, largest of {OUTPUTS} outputs with Bonferroni's correction, false discovery rate "
         f"{100 * RATE:g} % over all pairs (Benjamini and Hochberg); its control applies it to graphs and their copies, and the errors are "
