@@ -21,7 +21,7 @@ from _short_training import OUT
 
 from coset import frames
 
-EPOCHS, SYSTEMS, SEEDS, MOST = 60, 100, 10, 1920
+EPOCHS, SYSTEMS, SEEDS, MOST = 60, 100, 8, 1920
 Table = dict[str, dict[int, Errors]]
 
 

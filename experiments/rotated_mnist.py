@@ -31,7 +31,7 @@ from coset import actions, frames, groups
 
 SO2 = groups.SpecialOrthogonal(2)
 TURNS = actions.Image(SO2)
-NOISE, DRAWS, ORBIT, BATCH, EPOCHS = 2, 8, 0.1, 128, 6
+NOISE, DRAWS, ORBIT, BATCH, EPOCHS = 2, 8, 0.1, 128, 4
 
 
 @dataclass(frozen=True)
