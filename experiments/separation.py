@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -80,11 +80,13 @@ FRAMES: dict[str, Callable[[Any, int, torch.Generator], frames.Frame]] = {
     "probabilistic, coupled": probabilistic,
 }
 SAMPLED = ("group average", "probabilistic, independent")
+ROWS = [("GIN", ""), ("GCN", ""), *((base, frame) for base in ("MLP", "GIN-ID") for frame in FRAMES)]
 
 
 @torch.no_grad()
 def look(model: nn.Module, graphs: Graphs, count: int, rows: int) -> Seen:
-    """Outputs and standard errors of all graphs."""
+    """Outputs and standard errors of all graphs, in the precision of their features."""
+    model = model.to(graphs["kind"].dtype)
     means, squares, draws, calls = [], [], 0, 0
     for part in torch.arange(graphs["mask"].shape[0]).split(max(1, rows // count)):
         some = picked(graphs, part)
@@ -173,10 +175,15 @@ def main() -> None:
     experiment = Experiment("Graphs told apart by random networks, with controls")
     experiment.parser.add_argument("--elements", type=int, default=10, help="elements for the published rule")
     experiment.parser.add_argument("--draws", type=int, default=40, help="draws for the t-test")
+    experiment.parser.add_argument("--double", action="store_true", help="coupled noise only, in float64, in a section of its own")
     options = experiment.parse()
+    experiment.title += ", coupled noise in float64" if options.double else ""
     draws, lines, aims = 8 if options.smoke else options.draws, [], []
     for one in sets(options.smoke):
-        for base, frame in [("GIN", ""), ("GCN", ""), *((base, frame) for base in ("MLP", "GIN-ID") for frame in FRAMES)]:
+        if options.double:
+            graphs = {key: x.double() if x.is_floating_point() else x for key, x in one.graphs.items()}
+            one = replace(one, graphs=graphs)
+        for base, frame in [row for row in ROWS if "coupled" in row[1] or not options.double]:
             line = row_of(one, base, frame, options.elements, draws, options.seed)
             print(*line, sep=" | ", flush=True)
             lines.append(line)
