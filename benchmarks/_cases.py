@@ -11,8 +11,14 @@ from torch import Tensor
 
 import coset
 from coset import actions, frames, groups
+from coset.nn import DeepSets, VectorNeurons
 
 S = groups.Symmetric()
+
+
+def set_of_points(d: int) -> actions.Action:
+    """Points under permutations and rotations."""
+    return actions.Points(S * groups.Orthogonal(d))
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,31 @@ CASES = (
     Case(frames.Center, "translations", lambda d: frames.Center(), points(groups.Translation), cloud, (3, 6)),
     Case(
         frames.Chain, "SE(d)", lambda d: frames.Chain(frames.Center(), frames.Quadrature(3)), points(groups.SpecialEuclidean), cloud, (2, 3)
+    ),
+    Case(
+        frames.Probabilistic,
+        "S_n x O(d)",
+        lambda d: frames.Probabilistic(VectorNeurons(set_of_points(d), torch.randn(2, 5, d), neighbours=8)),
+        set_of_points,
+        cloud,
+        (3, 6),
+    ),
+    Case(
+        frames.Probabilistic,
+        "S_n x O(d)",
+        lambda d: frames.Probabilistic(VectorNeurons(set_of_points(d), torch.randn(2, 5, d), neighbours=8)),
+        set_of_points,
+        cloud,
+        (3, 6),
+        train=True,
+    ),
+    Case(
+        frames.Canonicalizer,
+        "S_n, sets",
+        lambda d: frames.Canonicalizer(DeepSets(actions.Permute(S, -2), torch.randn(2, 5, d))),
+        lambda d: actions.Permute(S, -2),
+        cloud,
+        (3, 6),
     ),
     Case(frames.Sort, "S_n", lambda d: frames.Sort(), lambda d: actions.Permute(S, -2), cloud, (3, 6)),
     linear("O(d), ordered", groups.Orthogonal),

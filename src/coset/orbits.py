@@ -145,10 +145,10 @@ class Orbits:
         return torch.tensor(found, device=permutations.device)
 
 
-def same(form: tuple[Any, Any, Any, Any] | None, permutation: Any) -> bool:
-    """Whether a permutation keeps a graph (colours, first, second, label of every pair); None has only the identity."""
-    if form is None:
-        return bool((permutation == np.arange(len(permutation))).all())
+def same(form: tuple[Any, Any, Any, Any] | int, permutation: Any) -> bool:
+    """Whether a permutation keeps a graph (colours, first, second, label of every pair); a number of nodes means no symmetry."""
+    if isinstance(form, int):
+        return bool((permutation[:form] == np.arange(form)).all())
     colour, first, second, label = form
     n = len(colour)
     p = permutation[:n]

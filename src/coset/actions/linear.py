@@ -16,7 +16,7 @@ from .layout import Layout
 def working_dtype(matrix: torch.dtype, data: torch.dtype) -> torch.dtype:
     """The precision to move data in: its own, single for half precision, complex where the matrices are."""
     dtype = torch.promote_types(data, torch.float32) if data.is_floating_point or data.is_complex else matrix
-    return dtype.to_complex() if matrix.is_complex and not dtype.is_complex else dtype
+    return torch.promote_types(dtype, torch.complex32) if matrix.is_complex else dtype
 
 
 def move_last(matrix: Tensor, x: Tensor) -> Tensor:

@@ -23,26 +23,28 @@ class Table:
     Attributes:
         values: (m, c) float64, int64 or bool.
         eps: rounding unit of the data; 0 for integers, which are compared exactly.
+        vectors: the columns are coordinates, whose rounding noise is that of the longest vector.
     """
 
     values: Array
     eps: float
+    vectors: bool = False
 
     def rows(self, which: Any) -> Table:
         """Some of the rows."""
-        return Table(self.values[which], self.eps)
+        return Table(self.values[which], self.eps, self.vectors)
 
 
-def table(x: Tensor) -> Table:
+def table(x: Tensor, vectors: bool = False) -> Table:
     """A tensor (m, ...) as a table on the host."""
     x = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
     if x.is_complex():
         x = torch.view_as_real(x.resolve_conj()).flatten(1)
     eps = torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
-    return Table((x.double() if x.is_floating_point() else x.long()).cpu().numpy(), eps)
+    return Table((x.double() if x.is_floating_point() else x.long()).cpu().numpy(), eps, vectors)
 
 
-def clusters(data: Table, tol: float, zero: bool = False) -> Array:
+def clusters(data: Table, tol: float, zero: bool = False, noise: float = 0.0) -> Array:
     """(m, c) the rank of every entry among the different values of its column.
 
     Two neighbouring values of a sorted column are one when they are closer than ``tol`` times the smaller one plus
@@ -52,6 +54,7 @@ def clusters(data: Table, tol: float, zero: bool = False) -> Array:
         data: the numbers.
         tol: relative tolerance.
         zero: count ranks from that of zero, which is a value of every column.
+        noise: coordinates of vectors that are closer than this are equal too.
     """
     values = data.values
     if values.shape[0] == 0:
@@ -64,7 +67,9 @@ def clusters(data: Table, tol: float, zero: bool = False) -> Array:
     ordered = np.take_along_axis(values, order, 0)
     low, high = ordered[:-1], ordered[1:]
     size = np.abs(ordered)
-    cut = tol * np.minimum(size[:-1], size[1:]) + NOISE * data.eps * size.max(0) if data.eps else 0
+    largest = size.max() if data.vectors else size.max(0)
+    cut = tol * np.minimum(size[:-1], size[1:]) + NOISE * data.eps * largest if data.eps else 0
+    cut = np.maximum(cut, noise) if data.vectors else cut
     rank = np.concatenate([np.zeros((1, values.shape[1]), dtype=np.int64), np.cumsum(high - low > cut, axis=0)])
     found = np.empty(values.shape, dtype=np.int64)
     np.put_along_axis(found, order, rank, 0)
@@ -80,7 +85,7 @@ def numbers(rows: Array) -> Array:
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def dense_graph(nodes: list[Table], pairs: list[Table], n: int, tol: float) -> tuple[Coloured, Array]:
+def dense_graph(nodes: list[Table], pairs: list[Table], n: int, tol: float, noise: float = 0.0) -> tuple[Coloured, Array]:
     """A coloured graph from node features and (n * n) pairs; a pair is there when one of its numbers is not zero.
 
     Returns:
@@ -98,7 +103,7 @@ def dense_graph(nodes: list[Table], pairs: list[Table], n: int, tol: float) -> t
     place = np.flatnonzero(matrix)
     first = place // max(n, 1)
     label = np.ones(len(place), dtype=np.int64) if plain else matrix.ravel()[place]
-    return Coloured(_colours(loops, nodes, tol), first, place - first * n, label, not np.array_equal(matrix, matrix.T)), loops
+    return Coloured(_colours(loops, nodes, tol, noise), first, place - first * n, label, not np.array_equal(matrix, matrix.T)), loops
 
 
 def _from_zero(rows: Array) -> Array:
@@ -109,8 +114,8 @@ def _from_zero(rows: Array) -> Array:
     return label
 
 
-def _colours(loops: Array, nodes: list[Table], tol: float) -> Array:
-    return numbers(np.concatenate([*(clusters(data, tol) for data in nodes), loops[:, None]], 1))
+def _colours(loops: Array, nodes: list[Table], tol: float, noise: float = 0.0) -> Array:
+    return numbers(np.concatenate([*(clusters(data, tol, noise=noise) for data in nodes), loops[:, None]], 1))
 
 
 def sparse_graph(nodes: list[Table], first: Array, second: Array, attributes: list[Table], n: int, tol: float) -> tuple[Coloured, Array]:

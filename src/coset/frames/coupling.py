@@ -135,6 +135,14 @@ def equal_rows(anchors: Anchors, group: Group, elements: Tree) -> Tensor | None:
     return original.unsqueeze(0).expand(draws, samples, n).gather(2, permutation).flatten(0, 1)
 
 
+def padding(at: Layout, draws: int) -> Tensor | None:
+    """(K * B, n) class numbers of canonical rows where padding, which comes last, is one class; None without padding."""
+    if at.mask is None:
+        return None
+    counts = at.mask.sum(1, keepdim=True)
+    return torch.arange(at.mask.shape[1], device=counts.device).minimum(counts).repeat(draws, 1)
+
+
 def automorphisms(anchors: Anchors, group: Group, elements: Tree, at: Layout) -> Orbits | None:
     """The automorphisms of the canonical graphs that elements (K, B, ...) give."""
     found = anchors.found
@@ -146,6 +154,7 @@ def automorphisms(anchors: Anchors, group: Group, elements: Tree, at: Layout) ->
     own = group.permutation(found.elements)[0].cpu().numpy()  # type: ignore[index]
     table, number = permutation.cpu().numpy(), {int(row): i for i, row in enumerate(anchors.tied.nonzero().flatten())}
     sizes = torch.bincount(at.batch, minlength=samples).tolist() if at.batch is not None else [n] * samples
+    real = at.mask.sum(1).tolist() if at.mask is not None else sizes
     generators: list[Any] = []
     forms: list[Any] = []
     for draw in range(draws):
@@ -153,7 +162,7 @@ def automorphisms(anchors: Anchors, group: Group, elements: Tree, at: Layout) ->
             i, size = number.get(sample), sizes[sample]
             if i is None:
                 generators.append(np.zeros((0, size), dtype=np.int64))
-                forms.append(None)
+                forms.append(int(real[sample]))
                 continue
             q = np.argsort(table[draw, sample][:size])[own[i][:size]]  # canonical place of the exact frame -> that of the draw
             conjugate = np.empty_like(known.generators[i])

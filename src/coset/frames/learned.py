@@ -125,6 +125,10 @@ class Learned(Frame):
                 )
         else:
             raw = (raw,)
+        if not all(isinstance(value, Tensor) for value in raw):
+            raise FrameError(
+                explain(f"{_named(raw[0])} from the network on {self.group}", "a tensor for each factor", "return scores or vectors")
+            )
         scale = self._size(centred) if sized else None
         parts = [one(value, centred.at, scale) for one, value in zip(self._retractions, raw, strict=True)]
         if len(parts) == 1:
@@ -182,7 +186,7 @@ class Learned(Frame):
         numbers = [leaf for leaf in leaves(centred.inputs) if leaf.is_floating_point() or leaf.is_complex()]
         dtype = numbers[0].dtype if numbers else torch.get_default_dtype()
         if self.group.complex:
-            dtype = dtype.to_complex()
+            dtype = torch.promote_types(dtype, torch.complex32)
         group = self.group if traced(centred.inputs) else self.source.resolve(centred.inputs)  # type: ignore[union-attr]
         at = centred.at
         if at.points is None and at.batch is None:

@@ -12,6 +12,7 @@ from ..actions.indices import permute_axis, ragged_rows
 from ..actions.layout import Layout
 from ..errors import FrameError, explain
 from ..groups.base import Group
+from ..groups.numeric import real
 from ..tree import Tree, first, tree_map
 
 MIX = (-4658895280553007687, -7723592293110705685)
@@ -247,7 +248,7 @@ class NormalVectors(Noise):
 
 
 def _real(place: Place) -> Place:
-    return Place(place.group, place.at, place.dtype.to_real(), place.device) if place.dtype.is_complex else place
+    return Place(place.group, place.at, real(place.dtype), place.device) if place.dtype.is_complex else place
 
 
 def _complex(noise: Tensor, place: Place) -> Tensor:

@@ -30,6 +30,8 @@ def polar(matrix: Shaped[Tensor, "R d d"], special: bool = False) -> tuple[Shape
 class _Polar(torch.autograd.Function):
     """R from M = R H: R^H dM - dM^H R = W H + H W with dR = R W, solved where H is diagonal."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(matrix: Tensor, nearest: Tensor, signed: Tensor, v: Tensor) -> Tensor:
         return nearest.clone()

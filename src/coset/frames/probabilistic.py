@@ -18,7 +18,7 @@ from ..groups.base import Group
 from ..measure import Measure
 from ..tree import Tree, first, leaves, tree_map
 from .base import traced
-from .coupling import Anchors, automorphisms, equal_rows, exact_frame, plain, settle
+from .coupling import Anchors, automorphisms, equal_rows, exact_frame, padding, plain, settle
 from .learned import Centred, Learned, Network, rows_of_draws
 from .noise import Noise, Place, default_noise
 from .retractions import Retracted, Retraction, Score
@@ -86,7 +86,7 @@ class Canonicalizer(Learned):
         blind = traced(inputs)
         if not blind:
             self.refuse(found.finite, torch.zeros_like(found.finite), at.samples)
-        relaxed = None if found.relaxed is None else found.relaxed(at.samples)
+        relaxed = found.relaxed(at.samples) if self.training and found.relaxed is not None else None
         elements = self.placed(rows_of_draws(found.elements, at.samples), centred.shift)
         anchors = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
         if not blind and self._exact_frame is not None and bool(found.tied.any()):
@@ -94,22 +94,25 @@ class Canonicalizer(Learned):
                 anchors = settle(self.group, self.source, self._exact_frame, inputs, at, anchors)  # type: ignore[arg-type]
         if anchors.found is None:
             weights = torch.ones(1, at.samples, dtype=torch.float64, device=found.finite.device)
-            measure = Measure(self.group, elements, weights, torch.ones_like(anchors.order), cosets=1)
+            ties = padding(centred.at, 1) if self.group.permutes else None
+            measure = Measure(self.group, elements, weights, torch.ones_like(anchors.order), cosets=1, ties=ties)
         else:
             measure = spread(self.group, anchors, anchors.elements, 1, at)
         scores: dict[str, Score] = dict(found.scores) | {"tied": lambda: found.tied, "unsettled": lambda: ~anchors.exact}
-        return replace(measure, relaxed=relaxed if measure.weights.shape[0] == 1 else None, scores=Scores(scores))
+        return replace(measure, relaxed=relaxed if measure.weights.shape[0] == 1 else None, scores={} if blind else Scores(scores))
 
 
 class Probabilistic(Learned):
     """k elements sampled from an equivariant conditional law p(g | x): g = q(x, noise), trained with the model by the task's loss.
 
-    While training every call draws fresh noise, and gradients reach the network along the path of the noise: through the matrices,
-    and straight through the soft sort for permutations. In ``eval()`` the noise is fixed and *coupled*: g0(x) moves it, with
-    g0 = q(x, no noise), so that every sampled element is equivariant by itself. The symmetrized model is then exactly
-    equivariant at every k, still unbiased over seeds, with the variance of independent draws. Where g0 is not determined
-    (equal scores, dependent vectors, as at symmetric inputs) an exact frame of the library gives it and outputs are averaged over the stabilizer;
-    ``scores["tied"]`` (B,) says where, and ``scores["unsettled"]`` where no exact frame had an answer either.
+    While training every call draws fresh noise, and gradients reach the network along the path of the noise: through the
+    matrices, and straight through the soft sort for permutations (in ``eval()`` gradients are the true ones). In
+    ``eval()`` the noise is fixed and *coupled*: g0(x) moves it, with g0 = q(x, no noise), so that every sampled element is
+    equivariant by itself. The symmetrized model is then exactly equivariant at every k, still unbiased over seeds, with
+    the variance of independent draws. Where g0 is not determined (equal scores, dependent vectors, as at symmetric
+    inputs) an exact frame of the library gives it and outputs are averaged over the stabilizer; ``scores["tied"]`` (B,)
+    says where, and ``scores["unsettled"]`` where no exact frame had an answer either. Models of edge lists are taken not
+    to depend on the order of edges there. Compiled programs do not look at values: no ties, no draws made anew.
 
     Args:
         network: ``network(inputs, noise)`` -> raw outputs, with inputs as the source declares them (centred for groups with
@@ -204,7 +207,7 @@ class Probabilistic(Learned):
         weights = torch.full((count, len(every)), 1.0 / count, dtype=torch.float64, device=place.device)
         order = torch.full((len(every),), count, device=place.device)
         labels = torch.arange(count, device=place.device)
-        relaxed = None if found.relaxed is None else found.relaxed(len(every))
+        relaxed = found.relaxed(len(every)) if self.training and found.relaxed is not None else None
         none = torch.zeros_like(every, dtype=torch.bool)
         scores = self._scores(found, again, none, none)
         elements = self.placed(draws, centred.shift)
@@ -230,7 +233,6 @@ class Probabilistic(Learned):
         elements = self.placed(rows_of_draws(found.elements, samples), centred.shift)
         none = torch.zeros(samples, dtype=torch.bool, device=place.device)
         scores = self._scores(found, again, *((none, none) if anchors is None else (anchors.tied, ~anchors.exact)))
-        relaxed = None if found.relaxed is None else found.relaxed(samples)
         if anchors is None:
             weights = torch.full((count, samples), 1.0 / count, dtype=torch.float64, device=place.device)
             order = torch.full((samples,), count, device=place.device)
@@ -238,24 +240,23 @@ class Probabilistic(Learned):
         else:
             whole = spread(self.group, anchors, elements, count, centred.at)
         labels = torch.arange(start, start + count, device=place.device).repeat_interleave(whole.weights.shape[0] // count)
-        return replace(whole, draws=labels, relaxed=relaxed if whole.size == 1 else None, scores=scores)
+        return replace(whole, draws=labels, scores=scores)
 
     def _anchors(self, inputs: Tree, centred: Centred, place: Place) -> Anchors | None:
         """The elements that move the noise; None where the group leaves it alone."""
         if not self._noise.moves(place):
             return None
-        with torch.no_grad():
-            found = self.retract(centred, self._noise.zero(place), sized=True)
-            elements = self.placed(rows_of_draws(found.elements, centred.at.samples), centred.shift)
-            start = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
-            if traced(inputs):
-                return start
-            self.refuse(found.finite, torch.zeros_like(found.finite), centred.at.samples)
-            if self._exact_frame is None or not bool(found.tied.any()):
-                return start
-            with contextlib.suppress(CosetError):  # inputs that the exact frame has no answer for stay unsettled
-                return settle(self.group, self.source, self._exact_frame, inputs, centred.at, start)  # type: ignore[arg-type]
+        found = self.retract(centred, self._noise.zero(place), sized=True)
+        elements = self.placed(rows_of_draws(found.elements, centred.at.samples), centred.shift)
+        start = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
+        if traced(inputs):
             return start
+        self.refuse(found.finite, torch.zeros_like(found.finite), centred.at.samples)
+        if self._exact_frame is None or not bool(found.tied.any()):
+            return start
+        with contextlib.suppress(CosetError):  # inputs that the exact frame has no answer for stay unsettled
+            return settle(self.group, self.source, self._exact_frame, inputs, centred.at, start)  # type: ignore[arg-type]
+        return start
 
     # -- both --------------------------------------------------------------------------------------------------------
 
@@ -284,11 +285,15 @@ class Probabilistic(Learned):
         return found, again
 
     @staticmethod
-    def _scores(found: Retracted, again: Tensor, tied: Tensor, unsettled: Tensor) -> Scores:
-        """Scores averaged over the draws of a sample, and what had to be repaired."""
+    def _scores(found: Retracted, again: Tensor, tied: Tensor, unsettled: Tensor) -> Mapping[str, Tensor]:
+        """Scores averaged over the draws of a sample, and what had to be repaired; none while compiling."""
         samples = tied.shape[0]
+        if traced(again):
+            return {}
         means: dict[str, Score] = {name: partial(_mean_over_draws, value, samples) for name, value in found.scores.items()}
-        return Scores(means | {"tied": lambda: tied, "unsettled": lambda: unsettled, "resampled": lambda: again.unflatten(0, (-1, samples)).sum(0)})
+        return Scores(
+            means | {"tied": lambda: tied, "unsettled": lambda: unsettled, "resampled": lambda: again.unflatten(0, (-1, samples)).sum(0)}
+        )
 
     def verify(self, inputs: Tree, *, bound: float = 1e-3, generator: torch.Generator | None = None) -> None:
         """Check that the network is equivariant: q(hx, h noise) = h q(x, noise) for random h, component by component.
@@ -349,7 +354,7 @@ def _canonical(frame: Probabilistic, centred: Centred, noise: Tensor) -> list[Te
     elements = tree_map(lambda leaf: leaf[0], frame.placed(rows_of_draws(found.elements, centred.at.samples), zero))
     source: Any = frame.source
     moved = source.act(frame.group.inverse(elements), centred.inputs, centred.at)
-    return [x for action, x in flatten(source, moved).values() if action.moves and x.is_floating_point() or x.is_complex()]
+    return [x for action, x in flatten(source, moved).values() if action.moves and (x.is_floating_point() or x.is_complex())]
 
 
 def _apart(here: list[Tensor], there: list[Tensor]) -> float:
@@ -367,6 +372,8 @@ def spread(group: Group, anchors: Anchors, elements: Tree, count: int, at: Layou
     order = torch.where(anchors.order < 0, anchors.order, anchors.order * count)
     ties, orbits = equal_rows(anchors, group, elements), automorphisms(anchors, group, elements, at)
     cosets = weights.shape[0]
+    if ties is None and orbits is None and group.permutes:
+        ties = padding(at, cosets)
     if anchors.stabilizers is not None:
         wide = tree_map(lambda leaf: leaf.repeat(count, *(1,) * (leaf.dim() - 1)), anchors.stabilizers)
         elements = group.compose(wide, tree_map(lambda leaf: leaf.unsqueeze(1), elements))

@@ -109,19 +109,19 @@ class Relabel(Frame):
     def _dense_measure(self, inputs: Tree, at: Layout) -> Measure:
         found = [(action, x) for _, action, x, _ in ordered_leaves(self, inputs) if not isinstance(action.core(), PointMask)]
         self._refuse_trivial(inputs, found)
-        nodes = [_by_sample(action, x, 1) for action, x in found if len(action.point_axes(x)) == 1]
+        nodes = [(_by_sample(action, x, 1), action.polar) for action, x in found if len(action.point_axes(x)) == 1]
         pairs = [_by_sample(action, x, 2) for action, x in found if len(action.point_axes(x)) == 2]
-        samples, n = (pairs + nodes)[0].shape[:2]
+        samples, n = (pairs + [x for x, _ in nodes])[0].shape[:2]
         mask = at.mask.cpu().numpy() if at.mask is not None else np.ones((samples, n), dtype=bool)
-        node_tables, pair_tables = [table(x.flatten(0, 1)) for x in nodes], [table(x.flatten(0, 2)) for x in pairs]
+        node_tables, pair_tables = [table(x.flatten(0, 1), polar) for x, polar in nodes], [table(x.flatten(0, 2)) for x in pairs]
+        noise = at.noise.tolist() if at.noise is not None else [0.0] * samples
         orders, orbits, done = [], [], []
         for b in range(samples):
             real = np.flatnonzero(mask[b])
             inside = (b * n * n + real[:, None] * n + real).ravel()
             whole = slice(b * n * n, (b + 1) * n * n) if len(real) == n else inside
-            graph, _ = dense_graph(
-                [one.rows(b * n + real) for one in node_tables], [one.rows(whole) for one in pair_tables], len(real), self.tol
-            )
+            tables = [one.rows(b * n + real) for one in node_tables], [one.rows(whole) for one in pair_tables]
+            graph, _ = dense_graph(*tables, len(real), self.tol, noise[b])
             one = self._label(graph, b)
             done.append(one)
             orders.append(np.concatenate([real[one.order], np.flatnonzero(~mask[b])]))

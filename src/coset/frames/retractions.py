@@ -90,8 +90,8 @@ class Argsort(Retraction):
     """S_n: the order of scores (R, n), or (N,) over ragged rows; gradients pass through SoftSort with Sinkhorn sweeps.
 
     Forward, points are gathered by the sorting permutation; backward, straight through the soft one (Kim et al. 2023,
-    arXiv 2306.02866, appendix; temperature 0.01 on graphs, 0.1 on clouds there). ``entropy`` among the scores is the mean entropy of rows plus
-    columns of the soft permutation, in nats, for a loss that hardens it.
+    arXiv 2306.02866, appendix; temperature 0.01 on graphs, 0.1 on clouds there). ``entropy`` among the scores is the
+    mean entropy of rows plus columns of the soft permutation, in nats, for a loss that hardens it.
 
     Args:
         temperature: the scale of differences of scores.
@@ -185,7 +185,7 @@ class _Matrices(Retraction):
         bad = ~(gap > LEAST)
         tied = bad
         if scale is not None and not self.group.lorentzian:  # type: ignore[union-attr]
-            tied = bad | (size.amin(1) <= rounding(size) * scale.to(size.dtype))
+            tied = bad | (size.amin(1) <= 8 * rounding(size) * scale.to(size.dtype))
         return Retracted(matrices, torch.isfinite(size.sum(1)), tied, bad)
 
     def _rows(self, raw: Tensor, at: Layout, needed: int) -> Tensor:
@@ -224,14 +224,14 @@ class GramSchmidt(_Matrices):
         group: Any = self.group
         d, special = group.dim, _special(group)
         rows = self._rows(raw, at, d - 1 if special and d > 1 else d)
-        one = torch.ones(d, dtype=rows.dtype.to_real(), device=rows.device)
+        one = rows.detach().abs().new_ones(d)
         eta = metric(d, one.dtype, one.device) if group.lorentzian else one
         columns: list[Tensor] = []
         gap = one.new_ones(rows.shape[0])
         for number in range(d if group.unitary and not special else d - 1):
             column, share = _next(rows[:, number], columns, eta)
             columns.append(column)
-            gap = torch.minimum(gap, SIDE * share if group.lorentzian else share)  # boosts shrink shares
+            gap = torch.minimum(gap, BOOSTED * share if group.lorentzian else share)
         if group.lorentzian and "time reversal" not in group.flips():
             columns[0] = columns[0] * torch.where(columns[0][:, :1].detach() < 0, -1.0, 1.0)
         if len(columns) < d:
@@ -239,7 +239,9 @@ class GramSchmidt(_Matrices):
             if not special:
                 side = (rows[:, d - 1] * eta * last).sum(-1).detach()
                 size = rows[:, d - 1].detach().square().sum(-1).sqrt()
-                gap = torch.minimum(gap, SIDE * side.abs() / size.clamp_min(torch.finfo(size.dtype).tiny))
+                gap = torch.minimum(
+                    gap, (BOOSTED if group.lorentzian else SIDE) * side.abs() / size.clamp_min(torch.finfo(size.dtype).tiny)
+                )
                 last = last * torch.where(side * (-1 if group.lorentzian else 1) < 0, -1.0, 1.0).unsqueeze(-1)
             columns.append(last)
         return self._checked(torch.stack(columns, -1), gap, raw[:, : rows.shape[1]], scale)
@@ -247,8 +249,10 @@ class GramSchmidt(_Matrices):
 
 LEAST = 1e-2
 """Vectors whose new part is a smaller share of their length are drawn anew: rounding grows by its inverse."""
-SIDE = 1e3
-"""The last real row only chooses between two sides, which is well determined at a thousandth of the gap that others need."""
+SIDE = 10.0
+"""The last real row only chooses between two sides, which is well determined at a tenth of the gap that others need."""
+BOOSTED = 1e3
+"""Boosts shrink the share of a row's length that is new, so that it may be this much smaller."""
 
 
 def _special(group: Group) -> bool:
@@ -259,7 +263,7 @@ def _special(group: Group) -> bool:
 
 
 def _next(row: Tensor, columns: list[Tensor], eta: Tensor) -> tuple[Tensor, Tensor]:
-    """The part of a row that is orthogonal to the columns, of norm one, or that of its column in the metric; and the share of its length."""
+    """The part of a row orthogonal to the columns, of the norm that its column has in the metric; and the share of its length."""
     start = row.detach().abs().square().sum(-1).sqrt()
     for _ in range(2):
         for number, q in enumerate(columns):
@@ -368,9 +372,9 @@ def _picked(group: Any, index: Tensor) -> Tree:
 class OrbitDistance(Retraction):
     """Any matrix as "element", and its distance from the group as a score: for groups without a retraction.
 
-    The loss ``orbit`` = |I(M) - I(1)|^2 is zero exactly on the group when I separates orbits; it keeps the inputs of the model near
-    the orbit. For groups that keep a form J the invariants are M^T J M and the inverse is J M^T J, with which invariant outputs are invariant
-    whatever M is, and other outputs as far as M is on the group: ``exact`` is False.
+    The loss ``orbit`` = |I(M) - I(1)|^2 is zero exactly on the group when I separates orbits; it keeps the inputs of the
+    model near the orbit. For groups that keep a form J the invariants are M^T J M and the inverse is J M^T J, with which
+    invariant outputs are invariant whatever M is, and other outputs as far as M is on the group: ``exact`` is False.
 
     Args:
         invariants: maps matrices (R, d, d) to (R, ...); M^T J M when left out.

@@ -15,6 +15,10 @@ Dtype = torch.dtype | None
 Device = torch.device | str | None
 
 
+REAL = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
+"""The dtype of the parts of complex numbers, as a table that compilers can read."""
+
+
 def size(owner: str, value: object, least: int = 1) -> int:
     """Check a size that a user wrote, for instance the d of ``Orthogonal(d)``.
 
@@ -35,7 +39,7 @@ def real(dtype: Dtype) -> torch.dtype:
     if dtype is None:
         return torch.get_default_dtype()
     if dtype.is_complex:
-        return dtype.to_real()
+        return REAL[dtype]
     if not dtype.is_floating_point:
         raise GroupError(explain(f"dtype={dtype}", "a floating point dtype", "ask for torch.float32 or torch.float64"))
     return dtype
@@ -43,7 +47,7 @@ def real(dtype: Dtype) -> torch.dtype:
 
 def complex_(dtype: Dtype) -> torch.dtype:
     """The dtype of complex elements that belongs to an asked real or complex one."""
-    return dtype if dtype is not None and dtype.is_complex else real(dtype).to_complex()
+    return dtype if dtype is not None and dtype.is_complex else torch.promote_types(real(dtype), torch.complex32)
 
 
 def wide(device: Device) -> torch.dtype:
@@ -54,7 +58,7 @@ def wide(device: Device) -> torch.dtype:
 def widen(x: Tensor) -> Tensor:
     """A tensor in the dtype of :func:`wide`, complex where it is complex."""
     dtype = wide(x.device)
-    return x.to(dtype.to_complex() if x.is_complex() else dtype)
+    return x.to(torch.promote_types(dtype, torch.complex32) if x.is_complex() else dtype)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

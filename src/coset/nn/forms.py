@@ -15,6 +15,8 @@ from ..groups.base import Group
 
 TINY = 1e-6
 """Added to squared lengths, so that gradients stay finite at zero vectors."""
+QUIET = 1e-2
+"""Added to mean squared lengths before they are made one, so that rounding noise at zero vectors grows tenfold at most."""
 
 
 class Form(nn.Module):
@@ -89,7 +91,7 @@ class Even(nn.Module):
         """(..., c, d) of the same shape."""
         if self.form.lorentzian:
             return v
-        return v * (self.form.square(v).mean(-1, keepdim=True) + TINY).rsqrt().unsqueeze(-1)
+        return v * (self.form.square(v).mean(-1, keepdim=True) + QUIET).rsqrt().unsqueeze(-1)
 
 
 class Bend(nn.Module):
