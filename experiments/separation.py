@@ -3,7 +3,8 @@
 The published rule calls two graphs different when outputs of random networks differ by more than 1e-3. For sampled frames that
 is the noise of sampling as well, which a control shows: how many graphs the same rule calls different from a relabelled copy of
 themselves. Beside it a t-test between the independent draws of two graphs, with a stated rate of false discoveries, and its control.
-Coupled noise and exact frames have no noise: their controls are zero.
+Coupled noise and exact frames have no noise: their controls are zero, but for draws with two nearly equal scores, which rounding
+orders differently on a relabelled copy; ``--double`` shows that these are gone in float64.
 
 Data: ``graphs/graph8c.g6`` and ``graphs/exp.npz`` under ``COSET_DATA``.
 
