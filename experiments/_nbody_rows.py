@@ -16,6 +16,19 @@ from coset import frames
 Model = Callable[..., torch.Tensor]
 
 
+class Shaken(nn.Module):
+    """A network that sees positions and velocities with noise added, as in the paper: it cannot learn to leave the noise aside."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Mapping[str, torch.Tensor], noise: torch.Tensor) -> object:
+        """Raw outputs for inputs and noise (B, n, 2, 3)."""
+        pos, vel = noise.unbind(2)
+        return self.network({**inputs, "pos": inputs["pos"] + pos, "vel": inputs["vel"] + vel}, None)
+
+
 @dataclass(frozen=True)
 class Row:
     """A base network and a way to make it equivariant.
@@ -25,7 +38,7 @@ class Row:
         frame: the frame, from its number of elements in ``eval()`` and its own network; None for networks that need none.
         ordered: whether the network sees the order of particles, so that the group is S_n x O(3) and not O(3).
         learned: whether the frame has a network.
-        noise: how many random vectors that network sees beside every particle.
+        noise: how many random vectors are added to what that network sees of every particle.
         cached: the frame does not change in training, so that it is computed once for the whole training set.
         sampled: whether the number of elements is free; it is 1 in training.
         published: the test error published for it after 10,000 epochs, where there is one.
@@ -51,7 +64,8 @@ class Row:
         if self.learned:
             from coset.nn import VectorNeurons
 
-            parts["frame"] = VectorNeurons(signature(self.ordered).source, example.inputs(), width=21, layers=2, noise=self.noise)
+            learned = VectorNeurons(signature(self.ordered).source, example.inputs(), width=21, layers=2, noise=0)
+            parts["frame"] = Shaken(learned) if self.noise else learned
         return parts
 
     @property
