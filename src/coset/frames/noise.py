@@ -57,7 +57,7 @@ class Noise(abc.ABC):
             )
         self.channels = channels
 
-    def fits(self, group: Group) -> None:
+    def fits(self, group: Group) -> None:  # noqa: B027
         """Raise where the group does not keep the law of this noise."""
 
     @abc.abstractmethod
