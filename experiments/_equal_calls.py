@@ -45,11 +45,11 @@ def networks(example: Systems) -> nn.ModuleDict:
     return nn.ModuleDict({"base": GNN(), **learned})
 
 
-def train(parts: nn.ModuleDict, known: Systems, epochs: int, folder: Path | None) -> float:
-    """The base with random elements of O(3); then each frame's network, with the base as it is. Seconds."""
+def train(parts: nn.ModuleDict, known: Systems, epochs: int, folder: Path, learned: bool = True) -> float:
+    """The base with random elements of O(3); then each frame's network where asked, with the base as it is. Seconds."""
     seconds, batch, per = 0.0, 100, max(1, len(known) // 100)
     plans = {"base": (frames.Haar(1), epochs), "one": (single(parts), epochs // 3), "many": (several(parts, 1), epochs // 3)}
-    for name, (frame, count) in plans.items():
+    for name, (frame, count) in list(plans.items())[: None if learned else 1]:
         model = coset.symmetrize(parts["base"], SIDES, frame).train()
         for key, part in parts.items():
             part.requires_grad_(key == name)
@@ -58,8 +58,7 @@ def train(parts: nn.ModuleDict, known: Systems, epochs: int, folder: Path | None
             some = known[torch.randint(len(known), (batch,))]
             return (model(**some.inputs()) - some.goal).square().mean()  # noqa: B023
 
-        path = None if folder is None else folder / f"{name}.pt"
-        seconds += trained(parts, loss, max(1, count * per), path, plan=f"{name} of {epochs} epochs, {len(known)} systems")
+        seconds += trained(parts, loss, max(1, count * per), folder / f"{name}.pt", plan=f"{name} of {epochs} epochs, {len(known)} systems")
     return seconds
 
 
