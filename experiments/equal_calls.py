@@ -106,12 +106,11 @@ def plot(found: Table, path: Path) -> None:
 
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     for panel, what, title in zip(panels, ("limit", "symmetry"), ("distance from the frame's limit", "equivariance error"), strict=True):
-        for name, each in found.items():
+        for number, (name, each) in enumerate(found.items()):
             values = {k: getattr(one, what) for k, one in each.items() if what == "symmetry" or getattr(one, what)[0] > 1e-6}
             if values:
-                panel.errorbar(
-                    list(values), [v for v, _ in values.values()], [e for _, e in values.values()], fmt="o-", label=name, markersize=4
-                )
+                means, bars = zip(*values.values(), strict=True)
+                panel.errorbar(list(values), means, bars, fmt="o-", color=f"C{number}", label=name, markersize=4)
         panel.set(title=title, xlabel="model calls", xscale="log", yscale="log")
         panel.grid(alpha=0.3, which="both")
     panels[1].legend(fontsize=8)
