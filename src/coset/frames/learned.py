@@ -169,7 +169,7 @@ class Learned(Frame):
         return relaxed
 
     def placed(self, elements: Tree, shift: Tensor | None) -> Tree:
-        """Elements of the whole group from those of the retractions, leaves (K, B, ...), and centroids (B, d)."""
+        """Elements of the whole group from those of the retractions, leaves (K, B, ...), and centroids (B, d) or none."""
         parts = elements if hasattr(self.group, "factors") else (elements,)
         found = []
         for factor, part in zip(self._factors, parts, strict=True):
@@ -177,8 +177,18 @@ class Learned(Frame):
                 found.append(part)
                 continue
             move, turn = factor.parts()
-            count = next(leaves(part)).shape[0]
-            found.append(factor.compose(move(shift.unsqueeze(0).expand(count, *shift.shape)), turn(part)))  # type: ignore[union-attr]
+            part = turn(part)
+            if shift is not None:
+                count = next(leaves(part)).shape[0]
+                part = factor.compose(move(shift.unsqueeze(0).expand(count, *shift.shape)), part)
+            found.append(part)
+        return tuple(found) if hasattr(self.group, "factors") else found[0]
+
+    def turned(self, elements: Tree) -> Tree:
+        """Elements of the whole group without their translations."""
+        parts = elements if hasattr(self.group, "factors") else (elements,)
+        both = zip(self._factors, parts, strict=True)
+        found = [factor.parts()[1](factor.matrix(part)) if factor.translates else part for factor, part in both]
         return tuple(found) if hasattr(self.group, "factors") else found[0]
 
     def place(self, centred: Centred) -> Place:

@@ -107,8 +107,8 @@ class Probabilistic(Learned):
 
     While training every call draws fresh noise, and gradients reach the network along the path of the noise: through the
     matrices, and straight through the soft sort for permutations (in ``eval()`` gradients are the true ones). In
-    ``eval()`` the noise is fixed and *coupled*: g0(x) moves it, with g0 = q(x, no noise), so that every sampled element is
-    equivariant by itself. The symmetrized model is then exactly equivariant at every k, still unbiased over seeds, with
+    ``eval()`` the noise is fixed and *coupled*: g0 moves it, with g0 = q(x, no noise), so that every sampled element
+    q(x, g0 noise) = g0 q(g0^-1 x, noise) is equivariant by itself (computed on the right, where no noise is moved). The symmetrized model is then exactly equivariant at every k, still unbiased over seeds, with
     the variance of independent draws. Where g0 is not determined (equal scores, dependent vectors, as at symmetric
     inputs) an exact frame of the library gives it and outputs are averaged over the stabilizer; ``scores["tied"]`` (B,)
     says where, and ``scores["unsettled"]`` where no exact frame had an answer either. Models of edge lists are taken not
@@ -213,24 +213,19 @@ class Probabilistic(Learned):
         elements = self.placed(draws, centred.shift)
         return Measure(self.group, elements, weights, order, cosets=count, draws=labels, relaxed=relaxed, scores=scores)
 
-    # -- eval: fixed noise, moved by an anchor ----------------------------------------------------------------------
+    # -- eval: fixed noise, beside inputs that an anchor brought to a standard pose -----------------------------------
 
     def _coupled(self, inputs: Tree, centred: Centred, place: Place, start: int, count: int) -> Measure:
         samples, seed = centred.at.samples, 0 if self.generator is None else self.generator.initial_seed() % 2**62
         anchors = self._anchors(inputs, centred, place)
-        copies = 1 if anchors is None else first(anchors.elements).shape[0]
-        every = torch.arange(samples, device=place.device)
+        posed = centred if anchors is None else self._posed(centred, anchors)
+        here, size = self.place(posed), posed.at.samples
 
         def noise(rows: Tensor, attempt: int) -> Tensor:
-            number = start + rows // (samples * copies)
-            fixed = self._noise.fixed(place, every[rows % samples], number, seed + attempt)
-            if anchors is None:
-                return fixed
-            g = tree_map(lambda leaf: leaf.flatten(0, 1)[rows % (samples * copies)], anchors.elements)
-            return self._noise.move(g, fixed, place, centred.at.take(every[rows % samples])[0])
+            return self._noise.fixed(here, rows % size, start + rows // size, seed + attempt)
 
-        found, again = self._sampled(centred, noise, count * copies)
-        elements = self.placed(rows_of_draws(found.elements, samples), centred.shift)
+        found, again = self._sampled(posed, noise, count)
+        elements = self.placed(rows_of_draws(found.elements, samples), centred.shift if anchors is None else None)
         none = torch.zeros(samples, dtype=torch.bool, device=place.device)
         scores = self._scores(found, again, *((none, none) if anchors is None else (anchors.tied, ~anchors.exact)))
         if anchors is None:
@@ -238,12 +233,25 @@ class Probabilistic(Learned):
             order = torch.full((samples,), count, device=place.device)
             whole = Measure(self.group, elements, weights, order, cosets=count)
         else:
-            whole = spread(self.group, anchors, elements, count, centred.at)
+            first_moved = tree_map(lambda leaf: leaf.repeat(count, *(1,) * (leaf.dim() - 1)), anchors.elements)
+            whole = spread(self.group, anchors, self.group.compose(first_moved, elements), count, centred.at)
         labels = torch.arange(start, start + count, device=place.device).repeat_interleave(whole.weights.shape[0] // count)
         return replace(whole, draws=labels, scores=scores)
 
+    def _posed(self, centred: Centred, anchors: Anchors) -> Centred:
+        """The centred inputs, turned and ordered as the anchors say, once for each of them: the same for x and hx, bit by bit
+        where the group permutes.
+
+        q(x, g0 noise) = g0 q(g0^-1 x, noise) by the law of q, so this couples the noise to the inputs, without moving it.
+        """
+        copies = first(anchors.elements).shape[0]
+        repeated = self.repeated(centred, copies)
+        back = self.group.inverse(self.turned(tree_map(lambda leaf: leaf.flatten(0, 1), anchors.elements)))
+        moved = self.source.act(back, repeated.inputs, repeated.at)  # type: ignore[union-attr]
+        return Centred(moved, self.source.layout(moved), None)  # type: ignore[union-attr]
+
     def _anchors(self, inputs: Tree, centred: Centred, place: Place) -> Anchors | None:
-        """The elements that move the noise; None where the group leaves it alone."""
+        """The elements that fixed noise is tied to; None where the group leaves noise alone."""
         if not self._noise.moves(place):
             return None
         found = self.retract(centred, self._noise.zero(place), sized=True)
