@@ -106,13 +106,15 @@ class Probabilistic(Learned):
     """k elements sampled from an equivariant conditional law p(g | x): g = q(x, noise), trained with the model by the task's loss.
 
     While training every call draws fresh noise, and gradients reach the network along the path of the noise: through the
-    matrices, and straight through the soft sort for permutations (in ``eval()`` gradients are the true ones). In
-    ``eval()`` the noise is fixed and *coupled*: g0 moves it, with g0 = q(x, no noise), so that every sampled element
-    q(x, g0 noise) = g0 q(g0^-1 x, noise) is equivariant by itself (computed on the right, where no noise is moved). The symmetrized model is then exactly equivariant at every k, still unbiased over seeds, with
-    the variance of independent draws. Where g0 is not determined (equal scores, dependent vectors, as at symmetric
-    inputs) an exact frame of the library gives it and outputs are averaged over the stabilizer; ``scores["tied"]`` (B,)
-    says where, and ``scores["unsettled"]`` where no exact frame had an answer either. Models of edge lists are taken not
-    to depend on the order of edges there. Compiled programs do not look at values: no ties, no draws made anew.
+    matrices, and straight through the soft sort for permutations (in ``eval()`` gradients are the true ones).
+
+    In ``eval()`` the noise is fixed and *coupled*: g0 = q(x, no noise) moves it, so that every sampled element
+    q(x, g0 noise) = g0 q(g0^-1 x, noise) is equivariant by itself (computed on the right, where no noise is moved). The
+    symmetrized model is then exactly equivariant at every k, still unbiased over seeds, with the variance of independent
+    draws. Where g0 is not determined (equal scores, dependent vectors, as at symmetric inputs) an exact frame of the
+    library gives it and outputs are averaged over the stabilizer; ``scores["tied"]`` (B,) says where, and
+    ``scores["unsettled"]`` where no exact frame had an answer either. Models of edge lists are taken not to depend on the
+    order of edges there. Compiled programs do not look at values: no ties, no draws made anew.
 
     Args:
         network: ``network(inputs, noise)`` -> raw outputs, with inputs as the source declares them (centred for groups with
@@ -239,10 +241,10 @@ class Probabilistic(Learned):
         return replace(whole, draws=labels, scores=scores)
 
     def _posed(self, centred: Centred, anchors: Anchors) -> Centred:
-        """The centred inputs, turned and ordered as the anchors say, once for each of them: the same for x and hx, bit by bit
-        where the group permutes.
+        """The centred inputs, turned and ordered as the anchors say, once for each of them.
 
-        q(x, g0 noise) = g0 q(g0^-1 x, noise) by the law of q, so this couples the noise to the inputs, without moving it.
+        They are the same for x and hx, bit by bit where the group only permutes. By the law of q,
+        q(x, g0 noise) = g0 q(g0^-1 x, noise), so this couples the noise to the inputs without moving it.
         """
         copies = first(anchors.elements).shape[0]
         repeated = self.repeated(centred, copies)
