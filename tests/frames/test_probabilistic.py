@@ -281,6 +281,13 @@ def test_a_matrix_off_the_group_still_gives_invariance():
     assert torch.allclose(exact.mT @ eta @ exact, eta.expand_as(exact), atol=1e-9)
 
 
+def test_the_distance_from_a_special_group_sees_the_determinant():
+    mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))[None]
+    at = actions.Vectors(SO3).layout(mirror)
+    assert float(frames.OrbitDistance().bind(SO3)(mirror, at).scores["orbit"]()) == pytest.approx(4.0)
+    assert float(frames.OrbitDistance().bind(O3)(mirror, at).scores["orbit"]()) == 0.0
+
+
 # -- noise -------------------------------------------------------------------------------------------------------------
 
 

@@ -209,7 +209,9 @@ class GramSchmidt(_Matrices):
     """O, SO, U, SU, Lorentz: orthonormalize the rows one after the other; with determinant one the last only gives its side.
 
     For special groups d - 1 rows are enough. For Lorentz groups the inner product is that of the metric (+, -, ...), and the first
-    row has to be timelike; where time is not reversed it is turned to the future.
+    row has to be timelike; where time is not reversed it is turned to the future. Rows that are sums of inputs span no
+    more than these do: the four momenta of 2 -> 2 scattering add up, so they fix elements of ``ProperLorentz(4)``, by three
+    rows, and not the parity of ``Lorentz(4)``.
 
     Reference: Kim et al. 2023, arXiv 2306.02866, section 2.2.
 
@@ -373,11 +375,12 @@ class OrbitDistance(Retraction):
     """Any matrix as "element", and its distance from the group as a score: for groups without a retraction.
 
     The loss ``orbit`` = |I(M) - I(1)|^2 is zero exactly on the group when I separates orbits; it keeps the inputs of the
-    model near the orbit. For groups that keep a form J the invariants are M^T J M and the inverse is J M^T J, with which
-    invariant outputs are invariant whatever M is, and other outputs as far as M is on the group: ``exact`` is False.
+    model near the orbit. For groups that keep a form J the invariants are M^T J M, beside the determinant where all
+    elements have determinant one, and the inverse is J M^T J, with which invariant outputs are invariant whatever M is,
+    and other outputs as far as M is on the group: ``exact`` is False.
 
     Args:
-        invariants: maps matrices (R, d, d) to (R, ...); M^T J M when left out.
+        invariants: maps matrices (R, d, d) to (R, ...); those above when left out.
 
     Reference: Kim et al. 2023, arXiv 2311.07143.
 
@@ -419,6 +422,8 @@ class OrbitDistance(Retraction):
         else:
             eta = metric(one.shape[0], one.dtype.to_real(), one.device) if self.group.lorentzian else one.diagonal().real  # type: ignore[union-attr]
             apart = matrix.mH @ (eta.to(matrix.dtype)[:, None] * matrix) - torch.diag_embed(eta).to(matrix.dtype)
+            if _special(self.group):  # type: ignore[arg-type]
+                apart = torch.cat([apart.flatten(1), torch.linalg.det(matrix).unsqueeze(1) - 1], 1)
         return apart.abs().square().flatten(1).sum(1)
 
 
