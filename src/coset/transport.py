@@ -47,7 +47,7 @@ def canonicalize(measure: Measure, source: Action, inputs: Tree, at: Layout, row
         stacked = measure.relaxed is None and action.stacks() and not _matched(measure, action, x, at)
         if stacked and (measure.size > 1 or _whole(measure, rows)):
             values = action.each(rows_of(back, at, x), _shares(measure, at, x), x, measure.size)  # type: ignore[attr-defined]
-            return _pick(masked(values, x, action, at), rows, at, x, measure)
+            return _pick(masked(values, x, action, _canonical(measure, at)), rows, at, x, measure)
         if measure.size == 1:
             g = tree_map(lambda leaf: leaf.flatten(0, 1).index_select(0, rows), back)
             taken = action.take(x, samples, at)
@@ -96,7 +96,16 @@ def _coset_mean(action: Action, x: Tensor, back: Tree, measure: Measure, at: Lay
         if matched:
             moved = gather_points(measure.permutations[start : start + s], moved)  # type: ignore[index]
         forms.append(weigh(weights[start : start + s], moved).sum(0))
-    return masked(torch.stack(forms).to(x.dtype), x, action, at)
+    return masked(torch.stack(forms).to(x.dtype), x, action, _canonical(measure, at))
+
+
+def _canonical(measure: Measure, at: Layout) -> Layout:
+    """The layout with the masks (cosets, B, n) of canonical inputs, where permutations move padding."""
+    if at.mask is None or not measure.group.permutes:
+        return at
+    places: Any = measure.group.permutation(measure.elements)
+    places = places[:: measure.size]
+    return replace(at, mask=at.mask.expand(places.shape).gather(-1, places))
 
 
 def per_row(values: Tensor, at: Layout, x: Tensor) -> Tensor:
@@ -113,7 +122,8 @@ def masked(values: Tensor, x: Tensor, action: Action, at: Layout) -> Tensor:
     """Zero the padded points of values (K, B, n, ...)."""
     if at.mask is None or action.per_point is False or not at.is_per_point(x, action.event):
         return values
-    return values * at.mask.reshape(1, *at.mask.shape, *(1,) * (values.dim() - 3)).to(values.dtype)
+    mask = at.mask if at.mask.dim() == 3 else at.mask.unsqueeze(0)
+    return values * mask.reshape(*mask.shape, *(1,) * (values.dim() - 3)).to(values.dtype)
 
 
 def gather_points(permutations: Tensor, x: Tensor) -> Tensor:
