@@ -99,6 +99,18 @@ class Measure:
             relaxed=None if self.relaxed is None else self.relaxed.between(start, stop),
         )
 
+    def separated(self) -> Measure:
+        """Every listed element as a coset of its own, without those that pad all samples; for measures without ties and orbits."""
+        used = (self.weights > 0).any(1).nonzero().flatten()
+        return replace(
+            self,
+            elements=tree_map(lambda leaf: leaf.index_select(0, used), self.elements),
+            weights=self.weights.index_select(0, used),
+            cosets=int(used.shape[0]),
+            nested=None if self.nested is None else self.nested.index_select(0, used),
+            draws=None if self.draws is None else self.draws.index_select(0, used),
+        )
+
     def weighted(self, factors: Tensor) -> Measure:
         """The weights multiplied by factors (K, B) or (K, 1)."""
         return replace(self, weights=self.weights * factors)
@@ -130,6 +142,8 @@ class Measure:
             ties=None if self.ties is None else self.ties[form],
             orbits=None if self.orbits is None else self.orbits.take(form),
             draws=torch.zeros(1, dtype=torch.int64, device=self.weights.device),
+            relaxed=None if self.relaxed is None else self.relaxed.beside(lambda leaf: leaf[pick, rows].unsqueeze(0)),
+            scores=self.scores,
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from .actions.trees import flatten
 from .errors import InputError, describe, explain
 from .measure import Measure, weigh
 from .transport import gather_points, per_row, rows_of
-from .tree import Tree, tree_map
+from .tree import Tree
 
 ALLOWED = 20.0
 """Multiples of the frame's tolerance by which canonical inputs of one coset may differ."""
@@ -48,14 +46,7 @@ def refine(measure: Measure, source: Action, inputs: Tree, at: Layout) -> Measur
                 )
             )
         split = split or bool(broken.any())
-    return _separate(measure) if split and not matched else measure
-
-
-def _separate(measure: Measure) -> Measure:
-    """Every listed element as a coset of its own, without those that pad all samples."""
-    used = (measure.weights > 0).any(1).nonzero().flatten()
-    elements = tree_map(lambda leaf: leaf.index_select(0, used), measure.elements)
-    return replace(measure, elements=elements, weights=measure.weights.index_select(0, used), cosets=int(used.shape[0]))
+    return measure.separated() if split and not matched else measure
 
 
 def _broken(measure: Measure, action: Action, x: Tensor, at: Layout) -> Tensor:

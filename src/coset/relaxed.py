@@ -6,7 +6,7 @@ that of the relaxed element (straight-through), so a doubly stochastic matrix ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,14 @@ class SoftPermutations:
     def between(self, start: int, stop: int) -> SoftPermutations:
         """The draws start ... stop - 1."""
         return SoftPermutations(self.soft[start:stop], self.permutations[start:stop])
+
+    def pushed(self, include: Any) -> SoftPermutations:
+        """In a group that the permutations are a part of."""
+        return self
+
+    def beside(self, place: Callable[[Tensor], Tensor]) -> SoftPermutations:
+        """With leaves (K, B, ...) placed among the elements of a chain."""
+        return SoftPermutations(place(self.soft), place(self.permutations))
 
     def attach(self, action: Action, moved: Tensor, x: Tensor, rows: Tensor, at: Layout, back: bool) -> Tensor:
         """``moved`` with the gradient of the soft permutations.
@@ -107,17 +115,27 @@ class SoftChoices:
 
     Attributes:
         soft: (K, B, |G|) shares of the elements; only its gradient is used.
+        chosen: a tree with leaves (K, B, ...), the elements that move the data.
         group: the finite group that was chosen from.
         include: sends its elements into the group that acts.
     """
 
     soft: Tensor
+    chosen: Tree
     group: Group
     include: Any
 
     def between(self, start: int, stop: int) -> SoftChoices:
         """The draws start ... stop - 1."""
-        return replace(self, soft=self.soft[start:stop])
+        return replace(self, soft=self.soft[start:stop], chosen=tree_map(lambda leaf: leaf[start:stop], self.chosen))
+
+    def pushed(self, include: Any) -> SoftChoices:
+        """In a group that the one it acts in is a part of."""
+        return replace(self, include=self.include.then(include))
+
+    def beside(self, place: Callable[[Tensor], Tensor]) -> SoftChoices:
+        """With leaves (K, B, ...) placed among the elements of a chain."""
+        return replace(self, soft=place(self.soft), chosen=tree_map(place, self.chosen))
 
     def attach(self, action: Action, moved: Tensor, x: Tensor, rows: Tensor, at: Layout, back: bool) -> Tensor:
         """``moved`` with the gradient of the share-weighted mean over all elements; see :class:`SoftPermutations`."""
@@ -125,28 +143,39 @@ class SoftChoices:
             return moved
         if at.batch is not None and at.is_per_row(moved):
             return moved
-        elements = self.group.elements(dtype=moved.dtype, device=moved.device)
-        elements = self.include(self.group.inverse(elements) if back else elements)
-        return _Blend.apply(moved, self.soft.flatten(0, 1).index_select(0, rows), x.detach(), action, elements)
+        every = tree_map(lambda leaf: leaf.unsqueeze(1), self.group.elements(dtype=moved.dtype, device=moved.device))
+        chosen = tree_map(lambda leaf: leaf.flatten(0, 1).index_select(0, rows).unsqueeze(0), self.chosen)
+        other, one = (self.group.inverse(every), chosen) if back else (every, self.group.inverse(chosen))
+        onwards = self.group.compose(other, one)  # from the chosen element to every other, whatever else moved the data
+        soft = self.soft.flatten(0, 1).index_select(0, rows)
+        reshaped = action.shape_labels(self.include(onwards), moved.unsqueeze(0).expand(soft.shape[1], *moved.shape))
+        if reshaped is not None:  # quarter turns of images that are not square have no mean with the others
+            same = self.group.identity(*reshaped.shape, dtype=moved.dtype, device=moved.device)
+            onwards = tree_map(lambda turned, still: torch.where(_wide(reshaped, still), still, turned), onwards, same)
+            soft = soft.masked_fill(reshaped.mT, 0.0)
+        return _Blend.apply(moved, soft, action, self.include(onwards))
+
+
+def _wide(values: Tensor, like: Tensor) -> Tensor:
+    """Values with axes of length one added at the end."""
+    return values.reshape(*values.shape, *(1,) * (like.dim() - values.dim()))
 
 
 class _Blend(torch.autograd.Function):
     """The data unchanged; the share of an element gets the inner product of the gradient with the data moved by it."""
 
     @staticmethod
-    def forward(ctx: Any, moved: Tensor, soft: Tensor, x: Tensor, action: Action, elements: Tree) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(ctx: Any, moved: Tensor, soft: Tensor, action: Action, elements: Tree) -> Tensor:
+        ctx.save_for_backward(moved)
         ctx.action, ctx.elements = action, elements
         return moved.view_as(moved)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
+        (moved,) = ctx.saved_tensors
         count = first(ctx.elements).shape[0]
-        wide = tree_map(lambda leaf: leaf.unsqueeze(1).expand(count, x.shape[0], *leaf.shape[1:]), ctx.elements)
-        every = ctx.action.act(wide, x.unsqueeze(0).expand(count, *x.shape))
-        shares = (every * grad.unsqueeze(0)).flatten(2).sum(-1).mT if every.shape[1:] == grad.shape else None
-        return grad, shares, None, None, None
+        every = ctx.action.act(ctx.elements, moved.unsqueeze(0).expand(count, *moved.shape))
+        return grad, (every * grad.unsqueeze(0)).flatten(2).sum(-1).mT, None, None
 
 
 @dataclass(frozen=True)
@@ -158,6 +187,14 @@ class Several:
     def between(self, start: int, stop: int) -> Several:
         """The draws start ... stop - 1."""
         return Several(tuple(part.between(start, stop) for part in self.parts))
+
+    def pushed(self, include: Any) -> Several:
+        """Each in a group that it is a part of."""
+        return Several(tuple(part.pushed(include) for part in self.parts))
+
+    def beside(self, place: Callable[[Tensor], Tensor]) -> Several:
+        """Each among the elements of a chain."""
+        return Several(tuple(part.beside(place) for part in self.parts))
 
     def attach(self, action: Action, moved: Tensor, x: Tensor, rows: Tensor, at: Layout, back: bool) -> Tensor:
         """Attach each."""

@@ -32,6 +32,7 @@ class Frame(nn.Module, abc.ABC):
         ordered: the frame depends on the order of points.
         sorts: the frame reads the values of rows to order them.
         matches_points: points that a symmetry exchanges are matched, which is right for models of sets only.
+        relaxes: elements come with stand-ins that pass gradients, which want one element in a coset.
         references: keys of the papers, for ``coset.cite``.
     """
 
@@ -41,6 +42,7 @@ class Frame(nn.Module, abc.ABC):
     ordered: bool = False
     sorts: bool = False
     matches_points: bool = False
+    relaxes: bool = False
     references: tuple[str, ...] = ()
     source: Action | None = None
     target: Action | None = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,10 @@ from ..errors import CosetError, FrameError, explain
 from ..groups.base import Group
 from ..groups.maps import Homomorphism
 from ..measure import Measure
+from ..relaxed import Several
 from ..transport import canonicalize
 from ..tree import Tree, tree_map
-from .base import Frame
+from .base import Frame, traced
 from .until import patience
 
 
@@ -154,6 +156,8 @@ class Chain(Frame):
         for frame, part in zip(links, parts, strict=True):
             layout = replace(self.source.layout(current), noise=noise)  # type: ignore[union-attr]
             found = measure(frame, current, layout)
+            if found.size > 1 and any(link.relaxes for link in links) and _separable(found) and not traced(inputs):
+                found = found.separated()  # gradients pass stand-ins for single elements only
             rows = torch.arange(found.cosets * found.samples, device=found.weights.device)
             current = canonicalize(found, frame.source, current, layout, rows)  # type: ignore[arg-type]
             noise = _noise(noise, found)
@@ -175,6 +179,11 @@ class Chain(Frame):
         return tuple(repr(frame) for frame in self.frames)
 
 
+def _separable(found: Measure) -> bool:
+    """Whether the elements of a coset may enter the model one by one."""
+    return found.ties is None and found.orbits is None and found.permutations is None
+
+
 def _noise(before: Tensor | None, found: Measure) -> Tensor | None:
     """The rounding noise of canonical inputs, for every (coset, sample) pair."""
     both = [one for one in (before, found.noise) if one is not None]
@@ -188,7 +197,8 @@ def _pushed(measure: Measure, part: Homomorphism, group: Group) -> Measure:
     if permutations is not None and group.permutes:
         include = next(one for one in group.parts() if one.source.permutes)
         elements, permutations = group.compose(elements, include(permutations)), None
-    return replace(measure, group=group, elements=elements, permutations=permutations)
+    relaxed = None if measure.relaxed is None else measure.relaxed.pushed(part)
+    return replace(measure, group=group, elements=elements, permutations=permutations, relaxed=relaxed)
 
 
 def join(outer: Measure, inner: Measure) -> Measure:
@@ -221,7 +231,40 @@ def join(outer: Measure, inner: Measure) -> Measure:
         max(outer.tol, inner.tol),
         nested=_join_labels(outer, inner, s1, s2),
         draws=_join_draws(outer, inner, s1, s2),
+        relaxed=None if s1 * s2 != 1 else _join_relaxed(outer.relaxed, inner.relaxed, first, second),
+        scores=_Both(outer, inner) if outer.scores or inner.scores else {},
     )
+
+
+def _join_relaxed(outer: Any, inner: Any, first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> Any:
+    """The stand-ins of both links, where every coset has one element."""
+    found = [(one, place) for one, place in ((outer, first), (inner, second)) if one is not None]
+    return Several(tuple(one.beside(lambda leaf, place=place: place(leaf).flatten(0, 3)) for one, place in found)) if found else None
+
+
+class _Both(Mapping[str, Tensor]):
+    """The scores (B,) of both links, computed when they are read; those of the second are means over the cosets of the first.
+
+    Where both have a score of one name, the sum; for what is true or false, whether it is true anywhere.
+    """
+
+    def __init__(self, outer: Measure, inner: Measure):
+        self._outer, self._inner, self._samples = outer.scores, inner.scores, outer.samples
+
+    def __getitem__(self, key: str) -> Tensor:
+        found = [self._outer[key]] if key in self._outer else []
+        if key in self._inner:
+            each = self._inner[key].unflatten(0, (-1, self._samples))
+            found.append(each.any(0) if each.dtype == torch.bool else each.sum(0) if key == "resampled" else each.mean(0))
+        if not found:
+            raise KeyError(key)
+        return found[0] if len(found) == 1 else found[0] | found[1] if found[0].dtype == torch.bool else found[0] + found[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._outer, *self._inner]))
+
+    def __len__(self) -> int:
+        return len(set(self._outer) | set(self._inner))
 
 
 def _join_order(outer: Measure, inner: Measure) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..actions.base import Action
 from ..actions.layout import Layout
 from ..actions.trees import Pullback, flatten
-from ..errors import FrameError, explain
+from ..errors import FrameError, InputError, describe, explain
 from ..groups.base import Group
 from ..groups.maps import Homomorphism
 from ..groups.products import place_factor
@@ -21,7 +21,7 @@ from ..tree import Tree, leaves, tree_map
 from .base import Frame, device_of, traced
 from .center import Center
 from .noise import Place
-from .retractions import Retracted, Retraction, Score, default_retraction
+from .retractions import Argmax, Argsort, Retracted, Retraction, Score, default_retraction
 
 Network = Callable[[Tree, Tensor | None], Any]
 
@@ -80,17 +80,35 @@ class Learned(Frame):
         self._center = None if move is None else Center().bind(Pullback(move, self.source))  # type: ignore[arg-type]
 
     @property
+    def relaxes(self) -> bool:  # type: ignore[override]
+        """While training, where a retraction has no gradients of its own."""
+        return self.training and any(isinstance(one, (Argsort, Argmax)) for one in getattr(self, "_retractions", ()))
+
+    @property
     def _on_group(self) -> bool:
         return all(one.exact for one in getattr(self, "_retractions", ()))
 
     def centred(self, inputs: Tree, at: Layout) -> Centred:
-        """The inputs with their centroid at the origin, where the group translates."""
+        """The inputs with their centroid at the origin, where the group translates.
+
+        Raises:
+            InputError: for graphs and sets without points.
+        """
+        self._refuse_empty(inputs)
         if self._center is None:
             return Centred(inputs, at, None)
         shift = self._center.centroid(inputs, at)  # type: ignore[operator]
         move: Any = _translations(self.source.resolve(inputs))  # type: ignore[union-attr]
         moved = self.source.act(move(-shift), inputs, at)  # type: ignore[union-attr]
         return Centred(moved, at, shift)
+
+    def _refuse_empty(self, inputs: Tree) -> None:
+        """Raise where there is nothing to permute."""
+        for key, (action, x) in flatten(self.source, inputs).items():  # type: ignore[arg-type]
+            if isinstance(x, Tensor) and any(x.shape[axis] == 0 for axis in action.point_axes(x)):
+                raise InputError(
+                    explain(f"{key or 'input'} {describe(x)} without points", "at least one point", "skip empty graphs and sets")
+                )
 
     def picked(self, centred: Centred, samples: Tensor) -> Centred:
         """Some of the samples, repeated as asked; all of them once are returned as they are."""
@@ -140,7 +158,7 @@ class Learned(Frame):
         scores: dict[str, Score] = {}
         for part in parts:
             scores |= part.scores
-        return Retracted(tuple(part.elements for part in parts), finite, tied, degenerate, self._relaxed(relaxed), scores)
+        return Retracted(tuple(part.elements for part in parts), finite, tied, degenerate, self._relaxed(relaxed, centred.inputs), scores)
 
     def _size(self, centred: Centred) -> Tensor | None:
         """(B,) the largest entry of the inputs' vectors."""
@@ -154,13 +172,13 @@ class Learned(Frame):
             found.append(top)
         return torch.stack(found).amax(0) if found else None
 
-    def _relaxed(self, makers: list[Callable[[int], Any] | None]) -> Callable[[int], Any] | None:
+    def _relaxed(self, makers: list[Callable[[int], Any] | None], inputs: Tree) -> Callable[[int], Any] | None:
         """The relaxations of factors as one, choices among elements included into the product."""
         if not any(makers):
             return None
-        group = self.group
 
         def relaxed(samples: int) -> Several:
+            group = self.source.resolve(inputs) if self.group.permutes else self.group  # type: ignore[union-attr]
             found = [(number, maker(samples)) for number, maker in enumerate(makers) if maker is not None]
             return Several(
                 tuple(replace(one, include=place_factor(group, number)) if isinstance(one, SoftChoices) else one for number, one in found)  # type: ignore[arg-type]
@@ -218,7 +236,8 @@ class Learned(Frame):
             explain(
                 f"outputs of the network that do not determine an element of {self.group} in samples {rows}",
                 "scores that differ, vectors that are neither zero nor dependent",
-                "give the network noise or more inputs, check that its last layer is not zero, or use frames.Minimal()",
+                "give the network noise (of more channels where points are few) or more inputs, check that its last layer is not zero, or "
+                "use frames.Minimal()",
             )
         )
 

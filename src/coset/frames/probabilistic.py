@@ -22,7 +22,7 @@ from .coupling import Anchors, automorphisms, equal_rows, exact_frame, padding, 
 from .learned import Centred, Learned, Network, rows_of_draws
 from .noise import Noise, Place, default_noise
 from .retractions import Retracted, Retraction, Score
-from .until import Until
+from .until import Samples, Until, checked_samples, first_draws
 
 TRIES = 8
 """How often a draw that determines no element is drawn anew."""
@@ -161,11 +161,16 @@ class Probabilistic(Learned):
         super().__init__(network, retraction)
         if noise is not None and not isinstance(noise, Noise):
             raise FrameError(explain(f"{noise!r} as noise", "a noise object", "pass for instance frames.NormalVectors()"))
-        if not isinstance(samples, Until) and (not isinstance(samples, int) or isinstance(samples, bool) or samples < 1):
-            raise FrameError(
-                explain(f"Probabilistic(samples={samples!r})", "a number of elements, 1 or more", "pass for instance samples=8")
-            )
         self.noise, self.samples, self.coupled, self.generator = noise, samples, coupled, generator
+
+    @property
+    def samples(self) -> Samples:
+        """The number k of draws, or ``frames.Until``; may be set anew at any time."""
+        return self._samples
+
+    @samples.setter
+    def samples(self, samples: Samples) -> None:
+        self._samples = checked_samples("Probabilistic(samples=", samples)
 
     @property
     def stochastic(self) -> bool:  # type: ignore[override]
@@ -186,7 +191,7 @@ class Probabilistic(Learned):
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The measure of k draws."""
-        return self.draw(inputs, at, 0, self.samples if isinstance(self.samples, int) else self.samples.first)
+        return self.draw(inputs, at, 0, first_draws(self.samples))
 
     def draw(self, inputs: Tree, at: Layout, start: int, count: int) -> Measure:
         """The draws start ... start + count - 1 of an unending sequence (fresh ones while training)."""
@@ -327,6 +332,7 @@ class Probabilistic(Learned):
 
 def check_law(frame: Probabilistic, inputs: Tree, bound: float, generator: torch.Generator) -> None:
     """Compare the canonical inputs that q(hx, h noise) and q(x, noise) give, for h in every component of the group."""
+    frame.group  # noqa: B018  (refuses unbound frames)
     source: Any = frame.source
     source.check(inputs)
     at, group = source.layout(inputs), source.resolve(inputs)

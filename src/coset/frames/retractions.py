@@ -144,7 +144,12 @@ class Argsort(Retraction):
 
     def _dense(self, raw: Tensor, at: Layout) -> tuple[Tensor, Tensor | None]:
         """Scores (R, n) and which are real; the widths of trailing axes of length one are dropped."""
-        squeezed = raw.squeeze(-1) if raw.dim() > 1 and raw.shape[-1] == 1 and raw.shape[0] == (at.rows or at.samples) else raw
+        wide = raw.dim() == (2 if at.batch is not None else 3) and raw.shape[-1] == 1
+        squeezed = raw.squeeze(-1) if wide else raw
+        if not raw.is_floating_point():
+            raise FrameError(
+                explain(f"{describe(raw)} from the network, for {self}", "floating-point scores", "return numbers, not their order")
+            )
         if at.batch is not None and squeezed.dim() == 1 and squeezed.shape[0] == at.rows:
             rows, mask = pad_rows(squeezed.unsqueeze(-1), at)
             return rows.squeeze(-1), mask
@@ -355,7 +360,8 @@ class Argmax(Retraction):
         shares = torch.softmax(raw / self.temperature, -1)
 
         def relaxed(samples: int) -> SoftChoices:
-            return SoftChoices(shares.unflatten(0, (-1, samples)), group, identity_map(group))
+            chosen = tree_map(lambda leaf: leaf.unflatten(0, (-1, samples)), elements)
+            return SoftChoices(shares.unflatten(0, (-1, samples)), chosen, group, identity_map(group))
 
         return Retracted(elements, finite, gap <= rounding(raw), gap == 0, relaxed, {"entropy": partial(_softmax_entropy, shares)})
 

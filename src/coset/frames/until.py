@@ -101,10 +101,9 @@ def checked_samples(owner: str, samples: Any) -> Samples:
     """
     if isinstance(samples, Until) or (_count(samples) and samples >= 1):
         return samples
-    name = owner.partition("(")[0]
     raise FrameError(
         explain(
-            f"{owner}{samples!r})", "a number of elements, 1 or more", f"pass for instance {name}(8), or {name}(frames.Until(stderr=1e-3))"
+            f"{owner}{samples!r})", "a number of elements, 1 or more", f"pass for instance {owner}8), or {owner}frames.Until(stderr=1e-3))"
         )
     )
 
