@@ -470,6 +470,14 @@ def test_empty_batches_are_refused():
         frames.Probabilistic(net).bind(source)(torch.zeros(0, 6, 6, dtype=torch.float64))
 
 
+def test_empty_graphs_are_refused():
+    source = actions.Permute(S, -2, -1)
+    frame = frames.Probabilistic(network(source, star(), nn.GIN)).bind(source)
+    with pytest.raises(coset.CosetError, match="without points"):
+        frame(torch.zeros(2, 0, 0, dtype=torch.float64))
+    assert frame(torch.zeros(2, 1, 1, dtype=torch.float64)).elements.flatten().tolist() == [0, 0]
+
+
 def test_verify_names_the_broken_law():
     source, x = actions.Points(SxO3), drawn(8, 5, 3)
     good = frames.Probabilistic(network(source, x)).bind(source)

@@ -132,7 +132,7 @@ def _molecules(results: dict[str, Any]) -> str:
     two = _figure(
         "Error against the angle of a turn about the vertical axis, on a logarithmic scale. The average over the rotations of a cube "
         "is exact at quarter turns only; PCA and minimal frames are exact everywhere.",
-        '<div>'
+        "<div>"
         + drawings.curves(found["curves"], logarithmic=True, title="error against angle", across="turn about the vertical axis", every=30.0)
         + "</div>",
     )
@@ -158,7 +158,7 @@ def _digits(results: dict[str, Any]) -> str:
     two = _figure(
         "Correct answers against the angle of the input, turned with bilinear resampling; training saw upright digits only. "
         "The average over C4 repeats itself every quarter turn; frames of SO(2) hold at every angle, up to resampling.",
-        '<div>'
+        "<div>"
         + drawings.curves(found["curves"], logarithmic=False, title="accuracy against angle", across="turn of the image", every=60.0)
         + "</div>",
     )
