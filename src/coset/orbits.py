@@ -92,7 +92,7 @@ class Orbits:
         if not axes:
             return y
         if self.batch is not None:
-            return y if self.trivial else orbit_mean(y, self._classes(1, y.device))
+            return y if self.trivial else orbit_mean(y, _by_row(self._classes(1, y.device), at.batch))  # type: ignore[arg-type]
         front = tuple(range(1, 1 + len(axes)))
         moved = y.movedim(axes, front)
         if not self.trivial:
@@ -120,12 +120,8 @@ class Orbits:
             starts = np.cumsum([0] + [size**order for size in sizes])
             parts = [tuple_orbits(one, order) + start for one, start in zip(self.generators, starts, strict=False)]
             classes = torch.from_numpy(np.unique(np.concatenate(parts), return_inverse=True)[1].reshape(-1))
-            self.found[order] = classes if self.batch is None else self._by_row(classes)
+            self.found[order] = classes
         return self.found[order].to(device)
-
-    def _by_row(self, classes: Tensor) -> Tensor:
-        """Classes given sample after sample, at the rows of the ragged batch."""
-        return torch.empty_like(classes).index_copy(0, torch.argsort(self.batch.cpu(), stable=True), classes)  # type: ignore[union-attr]
 
     def _edge_classes(self, device: torch.device) -> Tensor:
         """(E,) classes of the canonical edges."""
@@ -143,6 +139,11 @@ class Orbits:
         table = permutations.cpu().numpy()
         found = [[same(form, table[k, b]) for b, form in enumerate(self.forms)] for k in range(len(table))]
         return torch.tensor(found, device=permutations.device)
+
+
+def _by_row(classes: Tensor, batch: Tensor) -> Tensor:
+    """Classes given sample after sample, at the rows of a ragged batch (whose order depends on which samples were picked)."""
+    return torch.empty_like(classes).index_copy(0, torch.argsort(batch, stable=True), classes)
 
 
 def same(form: tuple[Any, Any, Any, Any] | int, permutation: Any) -> bool:

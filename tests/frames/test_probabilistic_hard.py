@@ -200,3 +200,29 @@ def test_octahedral_clouds_without_an_order():
     h = source.resolve(x).sample(3, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
     with torch.no_grad():
         assert torch.allclose(model.eval()(source.act(h, x)), model(x), atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [2, 3, 4, 5, 7])
+def test_chunks_of_ragged_sets_with_equal_rows(chunk):
+    source = actions.Dict(h=actions.Nodes(S), batch=actions.BatchIndex(S))
+    x = {"h": drawn(9, 2), "batch": torch.tensor([2, 0, 1, 2, 1, 2, 1, 2, 2])}
+    x["h"][0] = x["h"][3]
+
+    def base(h, batch):
+        counts, order = torch.bincount(batch), torch.argsort(batch, stable=True)
+        place = torch.empty_like(batch)
+        place[order] = torch.arange(len(batch)) - (counts.cumsum(0) - counts)[batch[order]]
+        return (h * (1 + place[:, None])).sin()
+
+    def scores(inputs, noise):
+        return inputs["h"].sum(-1).sin() + 2 * noise[..., 0]
+
+    found = []
+    for size in (None, chunk):
+        frame = frames.Probabilistic(scores, samples=6)
+        y, stats = coset.symmetrize(base, source >> actions.Nodes(S), frame, chunk=size).eval()(**x, return_stats=True)
+        assert stats.scores["tied"].tolist() == [False, False, True]
+        assert torch.allclose(y[0], y[3], atol=1e-12)
+        found.append((y, stats.stderr))
+    for whole, parts in zip(*found, strict=True):
+        assert torch.allclose(whole, parts, atol=1e-12)
