@@ -288,7 +288,7 @@ def _last(columns: list[Tensor], eta: Tensor) -> Tensor:
     d = block.shape[-2]
     keep = torch.tensor([[row for row in range(d) if row != axis] for axis in range(d)], device=block.device)
     minors = torch.linalg.det(block[:, keep])  # (R, d): d - 1 columns without one row each
-    sign = (-1.0) ** (torch.arange(d, device=block.device) + d - 1)
+    sign = 1.0 - 2.0 * ((torch.arange(d, device=block.device) + d - 1) % 2)  # powers of -1.0 lose their brackets in traced code
     return (minors * sign.to(minors.dtype)).conj() * eta * eta[-1]
 
 
