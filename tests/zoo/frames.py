@@ -75,7 +75,7 @@ class FrameCase:
     @property
     def must_be_exact(self) -> bool:
         """Whether equivariance has to hold to rounding."""
-        return self.bound.exact if self.exact is None else self.exact
+        return self.bound.eval().exact if self.exact is None else self.exact
 
     @property
     def unordered(self) -> bool:

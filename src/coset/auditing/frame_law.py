@@ -74,8 +74,9 @@ def measure_gap(group: Group, there: Any, here: Any, h: Tree) -> Tensor:
     pushed = _normal(group, here, _push(group, h, here.elements))
     elements = _modulo_orbits(group, there, _normal(group, there, there.elements), pushed)
     infinite = (there.order < 0) | (here.order < 0)
-    nearest = _set_gap(group, elements, there.weights, pushed, here.weights)
-    means = _mean_gap(group, elements, there.weights, pushed, here.weights)
+    several = there.orbits if getattr(there, "orbits", None) is not None and there.weights.shape[0] != 1 else None
+    nearest = _set_gap(group, elements, there.weights, pushed, here.weights, several, there.weights.shape[0] // getattr(there, "cosets", 1))
+    means = None if several is not None else _mean_gap(group, elements, there.weights, pushed, here.weights)
     if means is None:
         means = torch.zeros_like(nearest)
     return torch.where(infinite, means, torch.maximum(nearest, means)).nan_to_num(nan=float("inf")).max()
@@ -108,15 +109,30 @@ def _modulo_orbits(group: Group, measure: Any, elements: Tree, pushed: Tree) -> 
     return tree_map(lambda new, old: torch.where(keep.reshape(*keep.shape, *(1,) * (old.dim() - 2)), new, old), pushed, elements)
 
 
-def _set_gap(group: Group, elements: Tree, weights_there: Tensor, pushed: Tree, weights: Tensor) -> Tensor:
-    """Largest distance from an element of positive weight to the other set, both ways, per sample."""
+def _matched(group: Group, orbits: Any, one: Tree, pushed: Tree) -> Tree:
+    """Elements with the permutations of ``one`` where they differ by an automorphism of its canonical graphs."""
+    apart = group.permutation(group.compose(group.inverse(pushed), one))
+    keep = orbits.fixes(apart)
+    still = torch.arange(apart.shape[-1], device=apart.device).expand_as(apart)  # type: ignore[union-attr]
+    include = next(part for part in group.parts() if part.source.permutes)
+    return group.compose(pushed, include(torch.where(keep.unsqueeze(-1), apart, still)))  # type: ignore[arg-type]
+
+
+def _set_gap(
+    group: Group, elements: Tree, weights_there: Tensor, pushed: Tree, weights: Tensor, orbits: Any = None, size: int = 1
+) -> Tensor:
+    """Largest distance from an element of positive weight to the other set, both ways, per sample.
+
+    With ``orbits``, one set for every ``size`` elements, permutations count up to automorphisms.
+    """
     k1, k2 = weights_there.shape[0], weights.shape[0]
     forth = torch.zeros(weights_there.shape, dtype=torch.float64, device=weights.device)
     back = torch.full(weights.shape, float("inf"), dtype=torch.float64, device=weights.device)
     batch = group.batch(pushed)[1:]
     for i in range(k1):
         one = tree_map(lambda e, i=i: e[i : i + 1].expand(k2, *batch, *e.shape[1 + len(batch) :]), elements)
-        distance = group.distance(one, pushed).to(torch.float64)
+        near = pushed if orbits is None else _matched(group, orbits.take(i // size * batch[0] + torch.arange(batch[0])), one, pushed)
+        distance = group.distance(one, near).to(torch.float64)
         forth[i] = distance.masked_fill(weights <= 0, float("inf")).amin(0)
         back = torch.minimum(back, distance.masked_fill(weights_there[i] <= 0, float("inf")))
     gaps = (forth.masked_fill(weights_there <= 0, 0.0), back.masked_fill(weights <= 0, 0.0))
