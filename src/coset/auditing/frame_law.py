@@ -113,7 +113,7 @@ def _matched(group: Group, orbits: Any, one: Tree, pushed: Tree) -> Tree:
     """Elements with the permutations of ``one`` where they differ by an automorphism of its canonical graphs."""
     apart = group.permutation(group.compose(group.inverse(pushed), one))
     keep = orbits.fixes(apart)
-    still = torch.arange(apart.shape[-1], device=apart.device).expand_as(apart)  # type: ignore[union-attr]
+    still = torch.arange(apart.shape[-1], device=apart.device).expand_as(apart)  # type: ignore[union-attr, arg-type]
     include = next(part for part in group.parts() if part.source.permutes)
     return group.compose(pushed, include(torch.where(keep.unsqueeze(-1), apart, still)))  # type: ignore[arg-type]
 
