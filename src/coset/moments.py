@@ -16,7 +16,7 @@ def squared(x: Tensor) -> Tensor:
 
 def beside(values: Tensor, like: Tensor) -> Tensor:
     """Values (R,) or (L, R) with axes of length one added, so that they multiply ``like`` with the same leading axes."""
-    real = like.dtype.to_real() if like.is_complex() else like.dtype
+    real = like.real.dtype if like.is_complex() else like.dtype
     return values.to(real).reshape(*values.shape, *(1,) * (like.dim() - values.dim()))
 
 

@@ -122,7 +122,7 @@ class Symmetrized(nn.Module):
                 running.add(*restricted(piece, share, piece.nested == label), carried)  # type: ignore[arg-type]
         residual = _residual(whole.mean(), [running.mean() for running in nested])
         drawn = _drawn(measure) if errors else torch.zeros_like(measure.order)
-        return _Seen(whole, int(rows.shape[0]), measure.order, measure.cosets, drawn, residual, measure.scores)
+        return _Seen(whole, rows.shape[0], measure.order, measure.cosets, drawn, residual, measure.scores)
 
     def _go_on(self, seen: _Seen, inputs: Tree, at: Layout, until: Until) -> _Seen:
         """Rounds of as many draws as there were, for the samples that are not within the tolerance."""
