@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .actions.base import Action
-from .actions.layout import Layout
+from .actions.layout import Layout, ragged_slots
 from .groups.base import Group
 from .tree import Tree, first, tree_map
 
@@ -65,12 +65,7 @@ class SoftPermutations:
 
 def places(at: Layout, n: int) -> Tensor:
     """(N,) where every ragged row lies in samples padded to n rows."""
-    batch = at.batch
-    order = torch.argsort(batch, stable=True)  # type: ignore[arg-type]
-    counts = torch.bincount(batch, minlength=at.samples)  # type: ignore[arg-type]
-    slot = torch.empty_like(order)
-    slot[order] = torch.arange(order.shape[0], device=order.device) - (counts.cumsum(0) - counts)[batch[order]]  # type: ignore[index]
-    return batch * n + slot  # type: ignore[operator]
+    return at.batch * n + ragged_slots(at.batch, at.samples)[0]  # type: ignore[operator, arg-type]
 
 
 class _StraightThrough(torch.autograd.Function):

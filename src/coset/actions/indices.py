@@ -9,7 +9,7 @@ from ..errors import InputError, SignatureError, describe, explain
 from ..groups.base import Group
 from ..tree import Tree
 from .base import Action
-from .layout import Layout, ragged_take, whole_copies
+from .layout import Layout, ragged_slots, ragged_take, whole_copies
 
 
 def permute_axis(permutation: Tensor, x: Tensor, axis: int) -> Tensor:
@@ -120,11 +120,8 @@ def ragged_rows(permutation: Tensor, at: Layout) -> Tensor:
         at: a ragged layout.
     """
     batch = at.batch
-    counts = torch.bincount(batch, minlength=at.samples)  # type: ignore[arg-type]
-    order = torch.argsort(batch, stable=True)  # type: ignore[arg-type]
+    slot, counts, order = ragged_slots(batch, at.samples)  # type: ignore[arg-type]
     starts = counts.cumsum(0) - counts
-    slot = torch.empty_like(order)
-    slot[order] = torch.arange(order.shape[0], device=order.device) - starts[batch[order]]  # type: ignore[index]
     permutation = permutation.expand(at.samples, -1) if permutation.dim() == 1 else permutation.flatten(0, -2)
     return order[starts[batch] + permutation[batch, slot]]  # type: ignore[index]
 

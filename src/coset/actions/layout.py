@@ -113,6 +113,22 @@ def ragged_take(batch: Int[Tensor, " N"], size: int, samples: Int[Tensor, " R"])
     return order[starts[samples][new] + offset], new
 
 
+def ragged_slots(batch: Int[Tensor, " N"], size: int) -> tuple[Int[Tensor, " N"], Int[Tensor, " B"], Int[Tensor, " N"]]:
+    """Where every ragged row stands among the rows of its sample.
+
+    Args:
+        batch: (N,) sample index of each row, in any order.
+        size: number of samples B.
+
+    Returns:
+        Its place (N,) in the sample, counted from 0; the number of rows of each sample (B,); the rows (N,) sorted by sample.
+    """
+    counts = torch.bincount(batch, minlength=size)
+    order = torch.argsort(batch, stable=True)
+    rank = torch.empty_like(order).index_copy(0, order, torch.arange(order.shape[0], device=order.device))
+    return rank - (counts.cumsum(0) - counts)[batch], counts, order
+
+
 def whole_copies(samples: Int[Tensor, " R"], size: int) -> int:
     """How many times the whole batch is picked, in order; 0 for any other pick."""
     if size == 0 or samples.shape[0] % size:

@@ -2,6 +2,7 @@
 
 from .average import Full, Given, Haar, Quadrature, Stochastic
 from .base import Frame
+from .canonicalizer import Canonicalizer
 from .center import Center
 from .chain import Chain
 from .cosets import RandomCosets
@@ -9,10 +10,13 @@ from .eigenvectors import EigenReport, Eigenvectors
 from .graphs import CanonicalGraph, canonical_graph
 from .minimal import UNCOLOURED, Minimal
 from .noise import Gumbel, Noise, Normal, NormalVectors, Uniform
+from .orbit_distance import OrbitDistance
+from .orthonormal import GramSchmidt, Polar
 from .pca import PCA
-from .probabilistic import Canonicalizer, Probabilistic
+from .probabilistic import Probabilistic
 from .relabel import Relabel
-from .retractions import Argmax, Argsort, GramSchmidt, OrbitDistance, Polar, Retraction
+from .retracted import Retraction
+from .retractions import Argmax, Argsort
 from .sort import Sort
 from .until import Until
 from .weighted import Weighted

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..actions.base import Action
-from ..actions.layout import Layout
+from ..actions.layout import Layout, ragged_slots
 from ..errors import FrameError, explain
 from ..tree import Tree
 from .base import Frame, ordered_leaves, wide
@@ -26,12 +26,8 @@ def dense_rows(x: Tensor, at: Layout) -> tuple[Tensor, Tensor | None]:
 
 def slots(at: Layout) -> tuple[Tensor, int]:
     """(N,) position of every ragged row within its padded sample, and the padded length (one host synchronization)."""
-    batch = at.batch
-    counts = torch.bincount(batch, minlength=at.samples)  # type: ignore[arg-type]
-    order = torch.argsort(batch, stable=True)  # type: ignore[arg-type]
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(order.shape[0], device=order.device)
-    return rank - (counts.cumsum(0) - counts)[batch], int(counts.max())  # type: ignore[index]
+    slot, counts, _ = ragged_slots(at.batch, at.samples)  # type: ignore[arg-type]
+    return slot, int(counts.max())
 
 
 def pad_rows(x: Tensor, at: Layout) -> tuple[Tensor, Tensor]:

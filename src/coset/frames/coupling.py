@@ -121,6 +121,23 @@ def _like(other: Tensor, own: Tensor, batch: int) -> Tensor:
     return other.to(own.dtype)
 
 
+def spread(group: Group, anchors: Anchors, elements: Tree, count: int, at: Layout) -> Measure:
+    """The measure of elements (count * A, B, ...) with the anchors' weights, times the stabilizers of the inputs."""
+    weights = anchors.weights.repeat(count, 1) / count
+    order = torch.where(anchors.order < 0, anchors.order, anchors.order * count)
+    ties, orbits = equal_rows(anchors, group, elements), automorphisms(anchors, group, elements, at)
+    cosets = weights.shape[0]
+    if ties is None and orbits is None and group.permutes:
+        ties = padding(at, cosets)
+    if anchors.stabilizers is not None:
+        wide = tree_map(lambda leaf: leaf.repeat(count, *(1,) * (leaf.dim() - 1)), anchors.stabilizers)
+        elements = group.compose(wide, tree_map(lambda leaf: leaf.unsqueeze(1), elements))
+        elements = tree_map(lambda leaf: leaf.flatten(0, 1), elements)
+        weights = (weights.unsqueeze(1) * anchors.shares.repeat(count, 1, 1)).flatten(0, 1)  # type: ignore[union-attr]
+    tol = anchors.found.tol if anchors.found is not None else 1e-4
+    return Measure(group, elements, weights, order, cosets, ties=ties, orbits=orbits, tol=tol)
+
+
 def equal_rows(anchors: Anchors, group: Group, elements: Tree) -> Tensor | None:
     """(K * B, n) class numbers of equal canonical rows, for elements (K, B, ...), as ``Measure.ties`` wants them."""
     found = anchors.found
@@ -168,7 +185,7 @@ def automorphisms(anchors: Anchors, group: Group, elements: Tree, at: Layout) ->
             conjugate = np.empty_like(known.generators[i])
             conjugate[:, q] = q[known.generators[i]]
             generators.append(conjugate)
-            forms.append(_moved_form(known.forms[i], q[: len(known.forms[i][0])]))  # without padding, which comes last
+            forms.append(_moved_form(known.forms[i], q))
     whole = torch.arange(samples, device=permutation.device).repeat(draws)
     new = at.take(whole)[0]
     valid = None if new.mask is None else new.mask.gather(1, permutation.flatten(0, 1))

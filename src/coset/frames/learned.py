@@ -21,7 +21,8 @@ from ..tree import Tree, leaves, tree_map
 from .base import Frame, device_of, traced
 from .center import Center
 from .noise import Place
-from .retractions import Argmax, Argsort, Retracted, Retraction, Score, default_retraction
+from .retracted import Retracted, Retraction, Score
+from .retractions import Argmax, Argsort, default_retraction
 
 Network = Callable[[Tree, Tensor | None], Any]
 

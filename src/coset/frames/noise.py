@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..actions.indices import permute_axis, ragged_rows
-from ..actions.layout import Layout
+from ..actions.layout import Layout, ragged_slots
 from ..errors import FrameError, explain
 from ..groups.base import Group
 from ..groups.numeric import real
@@ -117,11 +117,7 @@ class Noise(abc.ABC):
     @staticmethod
     def _ragged(noise: Tensor, at: Layout) -> Tensor:
         """Rows of padded noise (R, n, ...) where ragged samples have points."""
-        order = torch.argsort(at.batch, stable=True)  # type: ignore[arg-type]
-        counts = torch.bincount(at.batch, minlength=at.samples)  # type: ignore[arg-type]
-        slot = torch.empty_like(order)
-        slot[order] = torch.arange(order.shape[0], device=order.device) - (counts.cumsum(0) - counts)[at.batch[order]]  # type: ignore[index]
-        return noise[at.batch, slot]
+        return noise[at.batch, ragged_slots(at.batch, at.samples)[0]]  # type: ignore[arg-type]
 
     def zero(self, place: Place) -> Tensor:
         """No noise: the centre of its law."""

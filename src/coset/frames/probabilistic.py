@@ -3,103 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..actions.layout import Layout
-from ..actions.trees import flatten
 from ..errors import CosetError, FrameError, explain
 from ..groups.base import Group
 from ..measure import Measure
-from ..tree import Tree, first, leaves, tree_map
-from .base import traced
-from .coupling import Anchors, automorphisms, equal_rows, exact_frame, padding, plain, settle
+from ..tree import Tree, first, tree_map
+from .base import device_of, traced
+from .coupling import Anchors, exact_frame, plain, settle, spread
 from .learned import Centred, Learned, Network, rows_of_draws
 from .noise import Noise, Place, default_noise
-from .retractions import Retracted, Retraction, Score
+from .retracted import Retracted, Retraction, Score
+from .scores import Scores
 from .until import Samples, Until, checked_samples, first_draws
+from .verify import check_law
 
 TRIES = 8
 """How often a draw that determines no element is drawn anew."""
 PASS = 4096
 """Pairs of draw and sample that enter the network at once, when no gradients are kept."""
-
-
-class Scores(Mapping[str, Tensor]):
-    """Named values (B,) for losses, computed when they are read."""
-
-    def __init__(self, found: dict[str, Callable[[], Tensor]]):
-        self._found = found
-
-    def __getitem__(self, key: str) -> Tensor:
-        return self._found[key]()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-
-class Canonicalizer(Learned):
-    """One element per input from an equivariant network: learned canonicalization, the direct form.
-
-    Where the network does not determine an element (equal scores, dependent vectors), as it must at symmetric inputs, the
-    measure of the exact minimal frame is returned for that sample, and ``scores["tied"]`` says so.
-
-    Args:
-        network: ``network(inputs, None)`` -> raw outputs; see :class:`Probabilistic`.
-        retraction: how they become elements; the group's own when left out.
-
-    Raises:
-        FrameError: for groups without a retraction, raw outputs of wrong shapes, NaN.
-
-    Reference: Kaba et al. 2023, arXiv 2211.06489.
-
-    Example:
-        >>> import torch
-        >>> from coset import actions, frames, groups
-        >>> def axes(x, noise):  # three equivariant vectors of points (B, n, 3)
-        ...     return torch.stack([(x * x.norm(dim=-1, keepdim=True) ** p).sum(1) for p in (0, 1, 2)], 1)
-        >>> bound = frames.Canonicalizer(axes).bind(actions.Vectors(groups.Orthogonal(3)))
-        >>> bound(torch.randn(2, 5, 3)).elements.shape
-        torch.Size([1, 2, 3, 3])
-    """
-
-    references = ("kaba2023equivariance",)
-
-    def prepare(self, group: Group) -> None:
-        """Bind the retractions, and the exact frame for symmetric inputs."""
-        super().prepare(group)
-        self.exact = self._on_group
-        self._exact_frame = exact_frame(self.source, self.target)  # type: ignore[arg-type]
-
-    def measure(self, inputs: Tree, at: Layout) -> Measure:
-        """The network's element of every sample."""
-        centred = self.centred(inputs, at)
-        found = self.retract(centred, None, sized=True)
-        blind = traced(inputs)
-        if not blind:
-            self.refuse(found.finite, torch.zeros_like(found.finite), at.samples)
-        relaxed = found.relaxed(at.samples) if self.training and found.relaxed is not None else None
-        elements = self.placed(rows_of_draws(found.elements, at.samples), centred.shift)
-        anchors = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
-        if not blind and self._exact_frame is not None and bool(found.tied.any()):
-            with contextlib.suppress(CosetError):  # inputs that the exact frame has no answer for stay unsettled
-                anchors = settle(self.group, self.source, self._exact_frame, inputs, at, anchors)  # type: ignore[arg-type]
-        if anchors.found is None:
-            weights = torch.ones(1, at.samples, dtype=torch.float64, device=found.finite.device)
-            ties = padding(centred.at, 1) if self.group.permutes else None
-            measure = Measure(self.group, elements, weights, torch.ones_like(anchors.order), cosets=1, ties=ties)
-        else:
-            measure = spread(self.group, anchors, anchors.elements, 1, at)
-        scores: dict[str, Score] = dict(found.scores) | {"tied": lambda: found.tied, "unsettled": lambda: ~anchors.exact}
-        return replace(measure, relaxed=relaxed if measure.weights.shape[0] == 1 else None, scores={} if blind else Scores(scores))
 
 
 class Probabilistic(Learned):
@@ -278,7 +206,7 @@ class Probabilistic(Learned):
     def _sampled(self, centred: Centred, noise: Callable[[Tensor, int], Tensor], copies: int) -> tuple[Retracted, Tensor]:
         """Elements (copies * B, ...), and (copies * B,) how often each was drawn anew."""
         samples = centred.at.samples
-        rows = torch.arange(copies * samples, device=_device(centred))
+        rows = torch.arange(copies * samples, device=device_of(centred.inputs))
         step = copies if torch.is_grad_enabled() else max(1, PASS // samples)
         if step >= copies:
             found = self.retract(self.repeated(centred, copies), noise(rows, 0))
@@ -330,81 +258,8 @@ class Probabilistic(Learned):
         return (*super().arguments(), *given)
 
 
-def check_law(frame: Probabilistic, inputs: Tree, bound: float, generator: torch.Generator) -> None:
-    """Compare the canonical inputs that q(hx, h noise) and q(x, noise) give, for h in every component of the group."""
-    frame.group  # noqa: B018  (refuses unbound frames)
-    source: Any = frame.source
-    source.check(inputs)
-    at, group = source.layout(inputs), source.resolve(inputs)
-    every = torch.arange(at.samples, device=first(inputs).device)
-    was = frame.training
-    frame.eval()
-    with torch.no_grad():
-        centred = frame.centred(inputs, at)
-        place = frame.place(centred)
-        noise = frame._noise.draw(place, every, generator)
-        here = _canonical(frame, centred, noise)
-        broken = {}
-        for name, include in group.components().items():
-            h = tree_map(lambda leaf: leaf.to(every.device), include(include.source.sample(at.samples, generator=generator)))
-            moved = source.act(h, inputs, at)
-            there = frame.centred(moved, source.layout(moved))
-            broken[name] = _apart(here, _canonical(frame, there, frame._noise.move(h, noise, place, at)))
-    frame.train(was)
-    worst = max(broken, key=lambda name: broken[name])
-    if not broken[worst] <= bound:
-        raise FrameError(
-            explain(
-                f"{frame}, whose network breaks the law q(hx, h noise) = h q(x, noise) for the {worst}: canonical inputs differ by "
-                f"{broken[worst]:.2g} of their size",
-                f"equality up to {bound:g} for {', '.join(broken)}",
-                "use an equivariant network such as coset.nn.VectorNeurons or coset.nn.GIN, and let it see inputs and noise only",
-            )
-        )
-
-
-def _canonical(frame: Probabilistic, centred: Centred, noise: Tensor) -> list[Tensor]:
-    """The moved inputs in the form that one draw gives them."""
-    found = frame.retract(centred, noise)
-    zero = None if centred.shift is None else torch.zeros_like(centred.shift)
-    elements = tree_map(lambda leaf: leaf[0], frame.placed(rows_of_draws(found.elements, centred.at.samples), zero))
-    source: Any = frame.source
-    moved = source.act(frame.group.inverse(elements), centred.inputs, centred.at)
-    return [x for action, x in flatten(source, moved).values() if action.moves and (x.is_floating_point() or x.is_complex())]
-
-
-def _apart(here: list[Tensor], there: list[Tensor]) -> float:
-    """The median over samples of the relative distance of the leaf that differs most."""
-    found = [0.0]
-    for one, two in zip(here, there, strict=True):
-        apart, size = ((x.abs().square().flatten(1).mean(1) if x.dim() > 1 else x.abs().square()).sqrt() for x in (one - two, one))
-        found.append(float((apart / size.mean().clamp_min(torch.finfo(size.dtype).tiny)).median()))
-    return max(found)
-
-
-def spread(group: Group, anchors: Anchors, elements: Tree, count: int, at: Layout) -> Measure:
-    """The measure of elements (count * A, B, ...) with the anchors' weights, times the stabilizers of the inputs."""
-    weights = anchors.weights.repeat(count, 1) / count
-    order = torch.where(anchors.order < 0, anchors.order, anchors.order * count)
-    ties, orbits = equal_rows(anchors, group, elements), automorphisms(anchors, group, elements, at)
-    cosets = weights.shape[0]
-    if ties is None and orbits is None and group.permutes:
-        ties = padding(at, cosets)
-    if anchors.stabilizers is not None:
-        wide = tree_map(lambda leaf: leaf.repeat(count, *(1,) * (leaf.dim() - 1)), anchors.stabilizers)
-        elements = group.compose(wide, tree_map(lambda leaf: leaf.unsqueeze(1), elements))
-        elements = tree_map(lambda leaf: leaf.flatten(0, 1), elements)
-        weights = (weights.unsqueeze(1) * anchors.shares.repeat(count, 1, 1)).flatten(0, 1)  # type: ignore[union-attr]
-    tol = anchors.found.tol if anchors.found is not None else 1e-4
-    return Measure(group, elements, weights, order, cosets, ties=ties, orbits=orbits, tol=tol)
-
-
 def _mean_over_draws(value: Score, samples: int) -> Tensor:
     return value().unflatten(0, (-1, samples)).mean(0)
-
-
-def _device(centred: Centred) -> torch.device:
-    return next(leaves(centred.inputs)).device
 
 
 def _joined(parts: list[Retracted]) -> Retracted:

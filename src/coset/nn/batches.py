@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..actions.layout import ragged_slots
+from ..actions.linear import minus
 from ..errors import InputError, describe, explain
 
 
@@ -60,8 +62,7 @@ class Batch:
 
     def centred(self, x: Tensor, origin: Tensor) -> Tensor:
         """Positions relative to an origin (B, d)."""
-        rows = origin.index_select(0, self.owner) if self.owner is not None else origin
-        return x - rows.reshape(rows.shape[0], *(1,) * (x.dim() - 2), rows.shape[-1])
+        return minus(x, origin.index_select(0, self.owner) if self.owner is not None else origin)
 
     def join(self, points: list[Tensor], samples: list[Tensor], like: Tensor) -> Tensor:
         """Scalars of points and of samples side by side: (B, n, c) or (N, c)."""
@@ -99,12 +100,9 @@ class Batch:
     def packing(self) -> Packing:
         """Where ragged rows go in a padded batch (one host synchronization)."""
         owner = self.owner
-        counts = torch.bincount(owner, minlength=self.samples)  # type: ignore[arg-type]
-        order = torch.argsort(owner, stable=True)  # type: ignore[arg-type]
-        place = torch.empty_like(order).index_copy(0, order, torch.arange(order.shape[0], device=order.device))
+        slots, counts, _ = ragged_slots(owner, self.samples)  # type: ignore[arg-type]
         n = int(counts.max()) if counts.numel() else 1
-        slots = place - (counts.cumsum(0) - counts)[owner]  # type: ignore[index]
-        mask = torch.arange(n, device=order.device) < counts.unsqueeze(1)
+        mask = torch.arange(n, device=counts.device) < counts.unsqueeze(1)
         return Packing(Batch(self.samples, n, mask, None), owner, slots)  # type: ignore[arg-type]
 
 

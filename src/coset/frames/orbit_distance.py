@@ -1,0 +1,71 @@
+"""Any matrix as "element", and its distance from the group as a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..actions.layout import Layout
+from ..errors import FrameError, describe, explain
+from ..groups.base import Group
+from .orthonormal import form, special
+from .retracted import Retracted, Retraction
+
+
+class OrbitDistance(Retraction):
+    """Any matrix as "element", and its distance from the group as a score: for groups without a retraction.
+
+    The loss ``orbit`` = |I(M) - I(1)|^2 is zero exactly on the group when I separates orbits; it keeps the inputs of the
+    model near the orbit. For groups that keep a form J the invariants are M^T J M, beside the determinant where all
+    elements have determinant one, and the inverse is J M^T J, with which invariant outputs are invariant whatever M is,
+    and other outputs as far as M is on the group: ``exact`` is False.
+
+    Args:
+        invariants: maps matrices (R, d, d) to (R, ...); those above when left out.
+
+    Reference: Kim et al. 2023, arXiv 2311.07143.
+
+    Example:
+        >>> from coset import frames
+        >>> frames.OrbitDistance()
+        OrbitDistance()
+    """
+
+    exact = False
+
+    def __init__(self, invariants: Callable[[Tensor], Tensor] | None = None):
+        self.invariants = invariants
+
+    def prepare(self, group: Group) -> None:
+        """Refuse groups without matrices, and groups without a form where no invariants are given."""
+        keeps = group.orthogonal or group.unitary or group.lorentzian
+        if group.dim is None or group.permutes or not (keeps or self.invariants):
+            raise FrameError(
+                explain(f"{self} for {group}", "a matrix group that keeps a form, or invariants that tell its orbits apart", "pass them")
+            )
+
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
+        """The matrices with the rows as columns."""
+        d: int = self.group.dim  # type: ignore[union-attr, assignment]
+        if raw.dim() != 3 or tuple(raw.shape) != (at.samples, d, d):
+            raise FrameError(
+                explain(f"{describe(raw)} for {self}", f"{d} vectors per sample, ({at.samples}, {d}, {d})", "check its last layer")
+            )
+        matrix = raw.mT.to(torch.complex128 if raw.is_complex() else torch.float64)
+        finite = torch.isfinite(matrix.detach().abs().sum((1, 2)))
+        never = torch.zeros_like(finite)
+        return Retracted(matrix, finite, never, never, None, {"orbit": partial(self._distance, matrix)})
+
+    def _distance(self, matrix: Tensor) -> Tensor:
+        one = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+        if self.invariants is not None:
+            apart = self.invariants(matrix) - self.invariants(one.expand_as(matrix))
+        else:
+            eta = form(self.group, matrix)  # type: ignore[arg-type]
+            apart = matrix.mH @ (eta.to(matrix.dtype)[:, None] * matrix) - torch.diag_embed(eta).to(matrix.dtype)
+            if special(self.group):  # type: ignore[arg-type]
+                apart = torch.cat([apart.flatten(1), torch.linalg.det(matrix).unsqueeze(1) - 1], 1)
+        return apart.abs().square().flatten(1).sum(1)
