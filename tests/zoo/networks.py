@@ -215,7 +215,7 @@ def vector_cases() -> list[NetworkCase]:
     """Vector neurons under every group that keeps an inner product."""
     case = partial(NetworkCase, nn.VectorNeurons)
     found = [
-        case(bodies(G), body_data(G), body_shapes(G), options=options, tol_scale=2.0 if G.translates else 1.0)  # centring costs a digit
+        case(bodies(G), body_data(G), body_shapes(G), options=options)
         for G, options in [
             (product(O3), {}),
             (product(E3), {}),

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..groups.base import Group
 
-TINY = 1e-6
-"""Added to squared lengths, so that gradients stay finite at zero vectors."""
+SHORT = 1e-4
+"""Added to squared lengths of directions, so that short ones fade out before their rounding noise decides where they point."""
 QUIET = 1e-2
 """Added to mean squared lengths before they are made one, so that rounding noise at zero vectors grows tenfold at most."""
 
@@ -118,5 +118,5 @@ class Bend(nn.Module):
         along = along.real if self.form.complex else along
         if self.form.lorentzian:
             return v * torch.sigmoid(torch.asinh(along)).unsqueeze(-1)
-        share = (1 - self.slope) * along.clamp_max(0) / (self.form.square(k) + TINY)
+        share = (1 - self.slope) * along.clamp_max(0) / (self.form.square(k) + SHORT)
         return v - share.unsqueeze(-1) * k

@@ -21,6 +21,7 @@ from ..actions.linear import Vectors
 from ..actions.nodes import Nodes
 from ..actions.trees import Pullback, flatten
 from ..errors import InputError, SignatureError, describe, explain
+from ..groups.numeric import widen
 from ..tree import Tree
 from .batches import Batch
 
@@ -147,7 +148,8 @@ class Reader:
         moved = [i for i, slot in enumerate(slots) if slot.affine]
         if moved:
             first = next((i for i in moved if not shared[i]), moved[0])
-            origin = (found.vectors[first] if shared[first] else batch.mean(found.vectors[first])).mean(1)
+            rows = widen(found.vectors[first])
+            origin = (rows if shared[first] else batch.mean(rows)).mean(1)
         vectors = []
         for x, slot, lone in zip(found.vectors, slots, shared, strict=True):
             x = batch.give(x) if lone else x
