@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import math
-import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from _graph_models import GRAPHS, INVARIANT, FlatMLP, Graphs, PlainGIN, S, SameNoise, TiesAtRandom, picked, scores_of
+from _runs import Resumable
 from torch import Tensor, nn
 
 import coset
@@ -140,7 +136,7 @@ def labelled(task: Task) -> Task:
     return Task(GRAPHS.act(S.inverse(measure.elements[0]), task.graphs), task.labels)  # type: ignore[arg-type]
 
 
-class Training:
+class Training(Resumable):
     """One run: networks, optimizer, the best networks so far, the learning curve."""
 
     def __init__(self, row: Row, plan: Plan, train: Task, valid: Task):
@@ -153,9 +149,7 @@ class Training:
         self.optimizer = torch.optim.Adam(self.parts.parameters(), plan.rate, fused=True)
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.model = self.symmetrized(row.samples or 1)
-        self.epoch, self.seconds, self.best = 0, 0.0, math.inf
-        self.chosen: dict[str, Any] = {}
-        self.curve: list[tuple[int, float, float, float]] = []
+        self.start()
 
     def seen(self, task: Task) -> Task:
         """What the model is called with: graphs in canonical order where that never changes."""
@@ -168,23 +162,7 @@ class Training:
         network = self.parts["frame"] if self.row.learned else None
         return coset.symmetrize(self.parts["base"], INVARIANT, self.row.frame(network, count, self.generator))
 
-    def run(self, path: Path | None, stop: int | None = None, log: Callable[[str], None] = print) -> Training:
-        """Train to the end of the plan (or to epoch ``stop``) from the checkpoint at ``path``, where there is one."""
-        if path is not None and path.exists():
-            self.restore(torch.load(path, weights_only=True))
-        while self.epoch < (self.plan.epochs if stop is None else stop):
-            start = time.process_time()
-            loss = self._pass()
-            self.seconds += time.process_time() - start
-            self.epoch += 1
-            if self.epoch % self.plan.check == 0 or self.epoch == self.plan.epochs:
-                self._validate(loss)
-                log(f"epoch {self.epoch}: train {loss:.4f}, valid {self.curve[-1][2]:.4f} ({100 * self.curve[-1][3]:.1f} %)")
-                if path is not None:
-                    self._save(path)
-        return self
-
-    def _pass(self) -> float:
+    def one_pass(self) -> float:
         """One pass over the training graphs; the mean loss."""
         self.model.train()
         total, order = 0.0, torch.randperm(len(self.train), generator=self.generator).split(self.plan.batch)
@@ -205,13 +183,15 @@ class Training:
             total += float(loss.detach()) / len(order)
         return total
 
-    def _validate(self, loss: float) -> None:
-        """Append to the curve; keep the networks when their loss is the best so far."""
+    def validate(self) -> tuple[float, float]:
+        """Loss and accuracy."""
         logits = self.logits(self.valid)
-        found = float(nn.functional.binary_cross_entropy_with_logits(logits, self.valid.labels))
-        self.curve.append((self.epoch, loss, found, float(((logits > 0) == (self.valid.labels > 0.5)).float().mean())))
-        if found < self.best:
-            self.best, self.chosen = found, copy.deepcopy(self.parts.state_dict())
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, self.valid.labels)
+        return float(loss), float(((logits > 0) == (self.valid.labels > 0.5)).float().mean())
+
+    def mark(self) -> dict[str, Any]:
+        """The plan."""
+        return {"plan": [self.plan.epochs, self.plan.batch, self.plan.seed]}
 
     @torch.no_grad()
     def logits(self, task: Task, count: int = CHOSEN) -> Tensor:
@@ -222,32 +202,3 @@ class Training:
         found = [model(**task[rows].graphs).squeeze(1) for rows in torch.arange(len(task)).split(self.plan.batch)]
         self.generator.set_state(state)
         return torch.cat(found)
-
-    def _save(self, path: Path) -> None:
-        """Write everything that a continuation needs, at once or not at all."""
-        state = {
-            "parts": self.parts.state_dict(),
-            "chosen": self.chosen,
-            "best": self.best,
-            "optimizer": self.optimizer.state_dict(),
-            "random": (torch.get_rng_state(), self.generator.get_state()),
-            "epoch": self.epoch,
-            "seconds": self.seconds,
-            "curve": self.curve,
-            "plan": [self.plan.epochs, self.plan.batch, self.plan.seed],
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        torch.save(state, part)
-        os.replace(part, path)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint of the same plan."""
-        if state["plan"] != [self.plan.epochs, self.plan.batch, self.plan.seed]:
-            raise SystemExit(f"the checkpoint is one of another plan (epochs, batch, seed) {state['plan']}; remove it")
-        self.parts.load_state_dict(state["parts"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"][0])
-        self.generator.set_state(state["random"][1])
-        self.epoch, self.seconds, self.best, self.chosen = state["epoch"], state["seconds"], state["best"], state["chosen"]
-        self.curve = [tuple(one) for one in state["curve"]]

@@ -12,6 +12,7 @@ from torch import nn
 
 import coset
 from coset import frames
+from coset.nn import VectorNeurons
 
 Model = Callable[..., torch.Tensor]
 
@@ -62,8 +63,6 @@ class Row:
         """Fresh networks: the base, and the frame's own."""
         parts = nn.ModuleDict({"base": self.base()})
         if self.learned:
-            from coset.nn import VectorNeurons
-
             learned = VectorNeurons(signature(self.ordered).source, example.inputs(), width=21, layers=2, noise=0)
             parts["frame"] = Shaken(learned) if self.noise else learned
         return parts
@@ -79,16 +78,6 @@ class Row:
         if self.frame is None:
             return net
         return coset.symmetrize(net, signature(self.ordered), frame=self.frame(self, elements, learned), chunk=5000)
-
-    def missing(self) -> str:
-        """What the installed library lacks for this row; empty when nothing."""
-        if not self.learned:
-            return ""
-        try:
-            from coset.nn import VectorNeurons  # noqa: F401
-        except ImportError:
-            return "coset.nn.VectorNeurons"
-        return "" if hasattr(frames, "Probabilistic") else "frames.Probabilistic"
 
 
 def average(row: Row, elements: int, learned: nn.Module | None) -> frames.Frame:

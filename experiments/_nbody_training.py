@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from _nbody_data import Systems, signature
 from _nbody_rows import Row
+from _runs import Resumable
 from torch import Tensor
 
 from coset.tree import tree_map
@@ -77,7 +74,7 @@ def fixed(row: Row, systems: Systems) -> Fixed:
     return Fixed(Systems(pos, vel, charge, goals), measure.weights.float())
 
 
-class Training:
+class Training(Resumable):
     """The state of one run: networks, optimizer, the best networks so far, and the learning curve.
 
     Args:
@@ -87,6 +84,8 @@ class Training:
         valid: systems to choose the networks by.
     """
 
+    clock = time.perf_counter
+
     def __init__(self, row: Row, plan: Plan, train: Systems, valid: Systems):
         torch.manual_seed(plan.seed)
         self.row, self.plan, self.train, self.valid = row, plan, train, valid
@@ -95,27 +94,9 @@ class Training:
         parts = {name: torch.compile(part, dynamic=False) if plan.compiled else part for name, part in self.parts.items()}
         self.forms = fixed(row, train) if row.cached else None
         self.model = parts["base"] if row.cached else row.model(parts)
-        self.epoch, self.seconds, self.best = 0, 0.0, math.inf
-        self.chosen: dict[str, Any] = {}
-        self.curve: list[tuple[int, float, float]] = []
+        self.start()
 
-    def run(self, path: Path | None, stop: int | None = None, log: Callable[[str], None] = print) -> Training:
-        """Train to the end of the plan (or to epoch ``stop``) from the checkpoint at ``path``, where there is one."""
-        if path is not None and path.exists():
-            self._restore(torch.load(path, weights_only=True))
-        while self.epoch < (self.plan.epochs if stop is None else stop):
-            start = time.perf_counter()
-            loss = self._pass()
-            self.seconds += time.perf_counter() - start
-            self.epoch += 1
-            if self.epoch % self.plan.check == 0 or self.epoch == self.plan.epochs:
-                self._validate(loss)
-                log(f"epoch {self.epoch}: train {loss:.5f}, valid {self.curve[-1][2]:.5f}, {self.seconds / self.epoch:.3f} s an epoch")
-                if path is not None:
-                    self._save(path)
-        return self
-
-    def _pass(self) -> float:
+    def one_pass(self) -> float:
         """One pass over the training set; the mean of the loss."""
         self.parts.train()
         order = torch.randperm(len(self.train)).split(self.plan.batch)
@@ -139,41 +120,13 @@ class Training:
         found, stats = self.model(**batch.inputs(), return_stats=True)
         return (found - batch.goal).square().mean(), self.plan.entropy * stats.scores["entropy"].mean()
 
-    def _validate(self, loss: float) -> None:
-        """Append to the curve; keep the networks when they are the best so far."""
-        found = float(errors(self.row, self.parts, self.valid, self.plan.elements).mean())
-        self.curve.append((self.epoch, loss, found))
-        if found < self.best:
-            self.best, self.chosen = found, copy.deepcopy(self.parts.state_dict())
+    def validate(self) -> tuple[float]:
+        """The mean squared error."""
+        return (float(errors(self.row, self.parts, self.valid, self.plan.elements).mean()),)
 
-    def _save(self, path: Path) -> None:
-        """Write everything that a continuation needs, at once or not at all."""
-        state = {
-            "parts": self.parts.state_dict(),
-            "chosen": self.chosen,
-            "best": self.best,
-            "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "epoch": self.epoch,
-            "seconds": self.seconds,
-            "curve": self.curve,
-            "epochs": self.plan.epochs,
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        torch.save(state, part)
-        os.replace(part, path)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        if state["epochs"] != self.plan.epochs:
-            raise SystemExit(
-                f"the checkpoint is one of {state['epochs']} epochs, not {self.plan.epochs}: the rates would differ; remove it"
-            )
-        self.parts.load_state_dict(state["parts"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
-        self.epoch, self.seconds, self.best, self.chosen = state["epoch"], state["seconds"], state["best"], state["chosen"]
-        self.curve = [tuple(one) for one in state["curve"]]
+    def mark(self) -> dict[str, Any]:
+        """The number of epochs, which the learning rates depend on."""
+        return {"epochs": self.plan.epochs}
 
 
 @torch.no_grad()

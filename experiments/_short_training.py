@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from _runs import save
 from torch import Tensor, nn
 
 OUT = Path(__file__).parent / "out"
@@ -49,7 +49,6 @@ def trained(
 
 def _save(path: Path, parts: nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float, plan: str) -> None:
     """Write everything that a continuation needs, at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "parts": parts.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -58,9 +57,7 @@ def _save(path: Path, parts: nn.Module, optimizer: torch.optim.Optimizer, step: 
         "seconds": seconds,
         "plan": plan,
     }
-    part = path.with_suffix(f".{os.getpid()}.part")
-    torch.save(state, part)
-    os.replace(part, path)
+    save(path, state)
 
 
 def _restore(state: dict[str, Any], parts: nn.Module, optimizer: torch.optim.Optimizer, plan: str, path: Path) -> tuple[int, float]:

@@ -13,11 +13,7 @@ Reference: Kim et al. 2023, arXiv 2306.02866; Abboud et al. 2021, arXiv 2010.011
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from math import sqrt
 from pathlib import Path
 
@@ -27,6 +23,7 @@ from _exp_rows import CHOSEN, ROWS, SWEEPS, WIDTHS, Plan, Row, Task, Training
 from _graph_models import copies, padded
 from _graphs import read_exp
 from _results import HERE, Experiment, data
+from _runs import check_halves, path_of, queue
 
 OUT = HERE / "out" / "exp_classify"
 
@@ -44,11 +41,6 @@ def load(source: Path) -> tuple[Task, Task, Task]:
     return task[400:], task[:200], task[200:400]
 
 
-def path_of(name: str, seed: int, out: Path) -> Path:
-    """The checkpoint of a row."""
-    return out / f"{name}-{seed}.pt"
-
-
 def train_row(name: str, options: argparse.Namespace, source: Path) -> None:
     """Train one row with one seed, or go on with it."""
     train, valid, _ = load(source)
@@ -62,18 +54,7 @@ def train_all(options: argparse.Namespace) -> None:
     """Every row and seed in a process of its own, some at a time."""
     names = options.rows.split(",") if options.rows else list(ROWS)
     jobs = [(name, seed) for seed in range(options.seeds) for name in names]
-    options.out.mkdir(parents=True, exist_ok=True)
-
-    def work(job: tuple[str, int]) -> str:
-        name, seed = job
-        command = [sys.executable, __file__, "--row", name, "--seed", str(seed), "--out", str(options.out), "--epochs", str(options.epochs)]
-        with (options.out / f"{name}-{seed}.log").open("a") as log:
-            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
-        return f"{name} {seed}: {'done' if code == 0 else f'stopped with {code}'}"
-
-    with ThreadPoolExecutor(options.workers) as pool:
-        for line in pool.map(work, jobs):
-            print(line, flush=True)
+    queue(__file__, jobs, options.out, options.workers, ["--epochs", str(options.epochs)])
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
@@ -151,14 +132,7 @@ def smoke(experiment: Experiment, source: Path, out: Path) -> None:
     for name in names:
         Training(ROWS[name], plan, train, valid).run(path_of(name, 0, out), log=silent)
     report(experiment, out, (train, valid, test))
-    row = ROWS["gin-probabilistic-2"]
-    whole = Training(row, plan, train, valid).run(None, log=silent)
-    Training(row, plan, train, valid).run(out / "halves.pt", stop=1, log=silent)
-    again = Training(row, plan, train, valid).run(out / "halves.pt", log=silent)
-    gap = max(float((a - b).detach().abs().max()) for a, b in zip(whole.parts.parameters(), again.parts.parameters(), strict=True))
-    print(f"a run in two halves ends {gap:.1g} away from a run in one piece")
-    if gap:
-        raise SystemExit("a continued run differs")
+    check_halves(lambda: Training(ROWS["gin-probabilistic-2"], plan, train, valid), out / "halves.pt")
 
 
 def main() -> None:

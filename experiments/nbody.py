@@ -10,11 +10,7 @@ Reference: Kim et al. 2023, arXiv 2306.02866; Satorras et al. 2021, arXiv 2102.0
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from _nbody_data import load
@@ -22,22 +18,15 @@ from _nbody_report import report
 from _nbody_rows import ROWS
 from _nbody_training import Plan, Training
 from _results import HERE, Experiment, data
+from _runs import check_halves, path_of, queue
 
 SEEDS = (0, 1)
 OUT = HERE / "out" / "nbody"
 
 
-def path_of(name: str, seed: int, out: Path) -> Path:
-    """The checkpoint of a row."""
-    return out / f"{name}-{seed}.pt"
-
-
 def train_row(name: str, options: argparse.Namespace, source: Path) -> None:
     """Train one row with one seed, or go on with it."""
     row = ROWS[name]
-    if row.missing():
-        print(f"not run: {name} needs {row.missing()}")
-        return
     plan = Plan(options.epochs or row.epochs, seed=options.seed, compiled=options.compile)
     Training(row, plan, load(source, "train"), load(source, "valid")).run(
         path_of(name, options.seed, options.out), log=lambda line: print(name, options.seed, line, flush=True)
@@ -48,20 +37,8 @@ def train_all(options: argparse.Namespace) -> None:
     """Every row and seed in a process of its own, some at a time; networks of sets first."""
     names = options.rows.split(",") if options.rows else list(ROWS)
     jobs = [(name, seed) for slow in (False, True) for seed in SEEDS for name in names if (ROWS[name].epochs == 200) == slow]
-    options.out.mkdir(parents=True, exist_ok=True)
-
-    def work(job: tuple[str, int]) -> str:
-        name, seed = job
-        command = [sys.executable, __file__, "--row", name, "--seed", str(seed), "--out", str(options.out)]
-        command += ["--epochs", str(options.epochs)] if options.epochs else []
-        command += ["--compile"] if options.compile else []
-        with (options.out / f"{name}-{seed}.log").open("a") as log:
-            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
-        return f"{name} {seed}: {'done' if code == 0 else f'stopped with {code}'}"
-
-    with ThreadPoolExecutor(options.workers) as pool:
-        for line in pool.map(work, jobs):
-            print(line, flush=True)
+    more = [*(["--epochs", str(options.epochs)] if options.epochs else []), *(["--compile"] if options.compile else [])]
+    queue(__file__, jobs, options.out, options.workers, more)
 
 
 def smoke(experiment: Experiment, source: Path, out: Path) -> None:
@@ -69,19 +46,9 @@ def smoke(experiment: Experiment, source: Path, out: Path) -> None:
     train, valid = load(source, "train")[:40], load(source, "valid")[:20]
     plan, silent = Plan(2, batch=20, check=1), lambda line: None
     for name, row in ROWS.items():
-        if row.missing():
-            print(f"not run: {name} needs {row.missing()}")
-            continue
         Training(row, plan, train, valid).run(path_of(name, 0, out), log=silent)
     report(experiment, out, (0,), load(source, "test")[:10], elements=(1, 20))
-    whole = Training(ROWS["gnn-haar"], plan, train, valid).run(None, log=silent)
-    path = out / "halves.pt"
-    Training(ROWS["gnn-haar"], plan, train, valid).run(path, stop=1, log=silent)
-    again = Training(ROWS["gnn-haar"], plan, train, valid).run(path, log=silent)
-    gap = max(float((a - b).detach().abs().max()) for a, b in zip(whole.parts.parameters(), again.parts.parameters(), strict=True))
-    print(f"a run in two halves ends {gap:.1g} away from a run in one piece")
-    if gap:
-        raise SystemExit("a continued run differs")
+    check_halves(lambda: Training(ROWS["gnn-haar"], plan, train, valid), out / "halves.pt")
 
 
 def main() -> None:

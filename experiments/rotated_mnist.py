@@ -86,11 +86,6 @@ def all_turns(net: nn.Module | None) -> frames.Frame:
     return frames.Stochastic(frames.Full())
 
 
-def separating(matrices: Tensor) -> Tensor:
-    """Invariants (R, 5) that tell SO(2) from all other matrices: M^T M and the determinant."""
-    return torch.cat([(matrices.mT @ matrices).flatten(1), torch.linalg.det(matrices).unsqueeze(1)], 1)
-
-
 def rows(draws: int) -> dict[str, Row]:
     """The lines, with ``draws`` elements where the number is free."""
 
@@ -104,7 +99,7 @@ def rows(draws: int) -> dict[str, Row]:
         "group average, C8": Row(groups.Cyclic(8), all_turns, calls=8),
         "Canonicalizer": Row(SO2, lambda net: frames.Canonicalizer(net), 0),  # type: ignore[arg-type]
         "Probabilistic, GramSchmidt": Row(SO2, sampled(frames.GramSchmidt()), NOISE, calls=draws),
-        "Probabilistic, OrbitDistance": Row(SO2, sampled(frames.OrbitDistance(separating)), NOISE, orbit=ORBIT, calls=draws),
+        "Probabilistic, OrbitDistance": Row(SO2, sampled(frames.OrbitDistance()), NOISE, orbit=ORBIT, calls=draws),
     }
 
 
