@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 
 from ..actions.layout import Layout
-from ..errors import CosetError
+from ..errors import CosetError, FrameError, explain
 from ..groups.base import Group
 from ..measure import Measure
 from ..tree import Tree, tree_map
 from .base import traced
 from .coupling import exact_frame, padding, plain, settle, spread
-from .learned import Learned, rows_of_draws
-from .retracted import Score
+from .learned import Learned
+from .retracted import Retracted, Score
 from .scores import Scores
-from .verify import check_law
 
 
 class Canonicalizer(Learned):
@@ -52,6 +51,11 @@ class Canonicalizer(Learned):
     def prepare(self, group: Group) -> None:
         """Bind the retractions, and the exact frame for symmetric inputs."""
         super().prepare(group)
+        several = [one for one in self._retractions if one.lists]
+        if several and len(self._retractions) > 1:
+            raise FrameError(
+                explain(f"{several[0]!r} on {group}, a product", "a group with one factor", "use frames.Blended() for products")
+            )
         self.exact = self._on_group
         self._exact_frame = exact_frame(self.source, self.target)  # type: ignore[arg-type]
 
@@ -62,6 +66,8 @@ class Canonicalizer(Learned):
         blind = traced(inputs)
         if not blind:
             self.refuse(found.finite, torch.zeros_like(found.finite), at.samples)
+        if self.training and found.likely is not None:
+            return self._several(found, blind)
         elements = self.placed(rows_of_draws(found.elements, at.samples), centred.shift)
         anchors = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
         if not blind and self._exact_frame is not None and bool(found.tied.any()):
@@ -79,18 +85,12 @@ class Canonicalizer(Learned):
             relaxed = _where_chosen(relaxed, found.tied, measure.cosets)
         return replace(measure, relaxed=relaxed, scores={} if blind else Scores(scores))
 
-    def verify(self, inputs: Tree, *, bound: float = 1e-3, generator: torch.Generator | None = None) -> None:
-        """Check that the network is equivariant: q(hx) = h q(x) for random h, component by component.
-
-        Args:
-            inputs: a batch of the source.
-            bound: the largest allowed distance between canonical inputs, relative to their size.
-            generator: source of randomness; a fixed seed when left out.
-
-        Raises:
-            FrameError: naming the component of the group whose law is broken, and by how much.
-        """
-        check_law(self, inputs, bound, generator or torch.Generator().manual_seed(0))
+    def _several(self, found: Retracted, blind: bool) -> Measure:
+        """The likeliest elements with their shares, for training."""
+        elements, weights = found.likely()  # type: ignore[misc]
+        order = torch.full_like(found.tied, weights.shape[0], dtype=torch.long)
+        scores: dict[str, Score] = dict(found.scores) | {"tied": lambda: found.tied}
+        return Measure(self.group, elements, weights, order, cosets=weights.shape[0], scores={} if blind else Scores(scores))
 
 
 def _where_chosen(relaxed: Any, tied: Tensor, cosets: int) -> Any:

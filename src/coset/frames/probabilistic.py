@@ -17,12 +17,11 @@ from ..measure import Measure
 from ..tree import Tree, first, tree_map
 from .base import device_of, traced
 from .coupling import Anchors, exact_frame, plain, settle, spread
-from .learned import Centred, Learned, Network, rows_of_draws
+from .learned import Centred, Learned, Network
 from .noise import Noise, Place, default_noise
-from .retracted import Retracted, Retraction, Score
+from .retracted import Retracted, Retraction, Score, rows_of_draws
 from .scores import Scores
 from .until import Samples, Until, checked_samples, first_draws
-from .verify import check_law
 
 TRIES = 8
 """How often a draw that determines no element is drawn anew."""
@@ -113,6 +112,10 @@ class Probabilistic(Learned):
     def prepare(self, group: Group) -> None:
         """Bind retractions, noise, and the exact frame for symmetric inputs."""
         super().prepare(group)
+        if any(one.lists for one in self._retractions):
+            raise FrameError(
+                explain(f"{self}, whose draws are one element each", "frames.Blended()", "use it in Argmax, or a Canonicalizer")
+            )
         self._noise = self.noise or default_noise(group)
         self._noise.fits(group)
         self._exact_frame = exact_frame(self.source, self.target) if self.coupled else None  # type: ignore[arg-type]
@@ -237,19 +240,6 @@ class Probabilistic(Learned):
         return Scores(
             means | {"tied": lambda: tied, "unsettled": lambda: unsettled, "resampled": lambda: again.unflatten(0, (-1, samples)).sum(0)}
         )
-
-    def verify(self, inputs: Tree, *, bound: float = 1e-3, generator: torch.Generator | None = None) -> None:
-        """Check that the network is equivariant: q(hx, h noise) = h q(x, noise) for random h, component by component.
-
-        Args:
-            inputs: a batch of the source.
-            bound: the largest allowed distance between canonical inputs, relative to their size.
-            generator: source of randomness; a fixed seed when left out.
-
-        Raises:
-            FrameError: naming the component of the group whose law is broken, and by how much.
-        """
-        check_law(self, inputs, bound, generator or torch.Generator().manual_seed(0))
 
     def arguments(self) -> tuple[str, ...]:
         """The network, the retraction, the noise, k."""

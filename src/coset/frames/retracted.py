@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..actions.layout import Layout
 from ..groups.base import Group
-from ..tree import Tree
+from ..tree import Tree, tree_map
 
 Score = Callable[[], Tensor]
 
@@ -29,6 +29,7 @@ class Retracted:
         degenerate: (R,) whether the raw outputs determine no element, or a badly conditioned one.
         relaxed: maps the number of samples to what passes gradients in place of the elements; None where they pass them.
         scores: values for losses, (R,), computed when called.
+        likely: what training lists instead of one element: elements (k, R, ...) and weights (k, R); None where it lists one.
     """
 
     elements: Tree
@@ -37,6 +38,7 @@ class Retracted:
     degenerate: Tensor
     relaxed: Callable[[int], Any] | None = None
     scores: dict[str, Score] = field(default_factory=dict)
+    likely: Callable[[], tuple[Tree, Tensor]] | None = None
 
 
 class Retraction(abc.ABC):
@@ -44,9 +46,11 @@ class Retraction(abc.ABC):
 
     Facts:
         exact: elements belong to the group.
+        lists: in training it gives several elements with weights.
     """
 
     exact: bool = True
+    lists: bool = False
     group: Group | None = None
 
     def bind(self, group: Group) -> Retraction:
@@ -81,3 +85,8 @@ class Retraction(abc.ABC):
 def rounding(scores: Tensor) -> float:
     """Relative differences of scores up to which rounding may exchange them."""
     return float(torch.finfo(scores.dtype).eps ** 0.7)
+
+
+def rows_of_draws(leaf: Tree, samples: int) -> Tree:
+    """Leaves (K * B, ...) as (K, B, ...)."""
+    return tree_map(lambda x: x.unflatten(0, (-1, samples)), leaf)

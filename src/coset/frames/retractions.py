@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from ..groups.maps import identity_map
 from ..relaxed import SoftChoices, SoftPermutations
 from ..tree import Tree, tree_map
 from .clouds import pad_rows
+from .gradients import Blended, Gradient, checked_gradient, choice_scores, likeliest, picked
 from .orthonormal import GramSchmidt
 from .retracted import Retracted, Retraction, rounding
 from .softsort import entropy, soft_matrix, soft_order
@@ -107,22 +107,45 @@ class Argsort(Retraction):
 class Argmax(Retraction):
     """Finite groups: the element with the largest of |G| scores, which the group moves by its regular action.
 
-    Forward, one element is chosen; backward, its data pass the gradient of the softmax-weighted mean over all elements (straight
-    through). ``entropy`` among the scores is that of the softmax, in nats.
+    How gradients pass the choice is an object: ``frames.Blended()`` (straight through; the default), ``frames.Expected(top=k)`` or
+    ``frames.Detached()``. Among the scores are ``log_probabilities`` (B, |G|) in the order of ``group.elements()``, ``entropy``
+    (B,) of these in nats, and ``gap`` (B,) between the best and the second best.
 
     Args:
-        temperature: of the softmax.
+        temperature: of the softmax, for the blended gradient; 1 when left out.
+        gradient: how gradients pass, with its own temperature.
+
+    Raises:
+        FrameError: for a temperature beside a gradient object, which has its own.
 
     Example:
         >>> from coset import frames
-        >>> frames.Argmax()
-        Argmax()
+        >>> frames.Argmax(gradient=frames.Expected(top=2))
+        Argmax(gradient=Expected(2))
     """
 
-    def __init__(self, temperature: float = 1.0):
-        if not temperature > 0:
+    def __init__(self, temperature: float | None = None, gradient: Gradient | None = None):
+        if temperature is not None and gradient is not None:
+            raise FrameError(
+                explain(
+                    f"Argmax(temperature={temperature!r}, gradient={gradient!r})",
+                    "one temperature",
+                    "give it to the gradient object alone",
+                )
+            )
+        if temperature is not None and not temperature > 0:
             raise FrameError(explain(f"Argmax(temperature={temperature!r})", "a positive temperature", "pass 1.0"))
-        self.temperature = float(temperature)
+        self.gradient = Blended(temperature) if temperature is not None else checked_gradient("Argmax", gradient)
+
+    @property
+    def temperature(self) -> float:
+        """Of the softmax."""
+        return self.gradient.temperature
+
+    @property
+    def lists(self) -> bool:  # type: ignore[override]
+        """Whether training lists several elements."""
+        return self.gradient.top > 1
 
     def prepare(self, group: Group) -> None:
         """Refuse groups that cannot be listed."""
@@ -144,25 +167,31 @@ class Argmax(Retraction):
         size = raw.detach().abs().amax(-1).clamp_min(torch.finfo(raw.dtype).tiny)
         gap = (ranked[:, 0] - ranked[:, 1]) / size if group.order > 1 else torch.ones_like(size)
         finite = torch.isfinite(raw.detach().sum(-1))
-        elements = _picked(group, order[:, 0])
-        shares = torch.softmax(raw / self.temperature, -1)
+        elements = picked(group, order[:, 0])
 
         def relaxed(samples: int) -> SoftChoices:
             chosen = tree_map(lambda leaf: leaf.unflatten(0, (-1, samples)), elements)
+            shares = self.gradient.log_shares(raw).exp()
             return SoftChoices(shares.unflatten(0, (-1, samples)), chosen, group, identity_map(group))
 
-        return Retracted(elements, finite, gap <= rounding(raw), gap == 0, relaxed, {"entropy": partial(_softmax_entropy, shares)})
+        def likely() -> tuple[Tree, Tensor]:
+            index, shares = likeliest(self.gradient, raw)
+            return picked(group, index), shares
+
+        return Retracted(
+            elements,
+            finite,
+            gap <= rounding(raw),
+            gap == 0,
+            relaxed if self.gradient.blends else None,
+            choice_scores(self.gradient, raw),
+            likely if self.lists else None,
+        )
 
     def __repr__(self) -> str:
+        if not isinstance(self.gradient, Blended):
+            return f"Argmax(gradient={self.gradient!r})"
         return f"Argmax({'' if self.temperature == 1 else f'temperature={self.temperature:g}'})"
-
-
-def _softmax_entropy(shares: Tensor) -> Tensor:
-    return torch.special.entr(shares).sum(-1)
-
-
-def _picked(group: Any, index: Tensor) -> Tree:
-    return tree_map(lambda leaf: leaf[index], group.elements(dtype=torch.float64 if group.dim else None, device=index.device))
 
 
 def default_retraction(group: Group) -> Retraction:
