@@ -159,22 +159,17 @@ CASES = (
     Case(
         frames.Chain, "SE(d)", lambda d: frames.Chain(frames.Center(), frames.Quadrature(3)), points(groups.SpecialEuclidean), cloud, (2, 3)
     ),
-    Case(
-        frames.Probabilistic,
-        "S_n x O(d)",
-        lambda d: frames.Probabilistic(VectorNeurons(set_of_points(d), torch.randn(2, 5, d), neighbours=8)),
-        set_of_points,
-        cloud,
-        (3, 6),
-    ),
-    Case(
-        frames.Probabilistic,
-        "S_n x O(d)",
-        lambda d: frames.Probabilistic(VectorNeurons(set_of_points(d), torch.randn(2, 5, d), neighbours=8)),
-        set_of_points,
-        cloud,
-        (3, 6),
-        train=True,
+    *(
+        Case(
+            frames.Probabilistic,
+            "S_n x O(d)",
+            lambda d: frames.Probabilistic(VectorNeurons(set_of_points(d), torch.randn(2, 5, d), neighbours=8)),
+            set_of_points,
+            cloud,
+            (3, 6),
+            train=train,
+        )
+        for train in (False, True)
     ),
     Case(
         frames.Canonicalizer,

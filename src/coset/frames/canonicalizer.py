@@ -17,7 +17,7 @@ from ..tree import Tree, tree_map
 from .base import traced
 from .coupling import exact_frame, padding, plain, settle, spread
 from .learned import Learned
-from .retracted import Retracted, Score
+from .retracted import Retracted, Score, rows_of_draws
 from .scores import Scores
 
 

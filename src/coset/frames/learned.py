@@ -17,12 +17,13 @@ from ..groups.base import Group
 from ..groups.maps import Homomorphism
 from ..groups.products import place_factor
 from ..relaxed import Several, SoftChoices
-from ..tree import Tree, leaves, tree_map
+from ..tree import Tree, leaves
 from .base import Frame, device_of, traced
 from .center import Center
 from .noise import Place
 from .retracted import Retracted, Retraction, Score
 from .retractions import Argmax, Argsort, default_retraction
+from .verify import check_law
 
 Network = Callable[[Tree, Tensor | None], Any]
 
@@ -242,6 +243,19 @@ class Learned(Frame):
             )
         )
 
+    def verify(self, inputs: Tree, *, bound: float = 1e-3, generator: torch.Generator | None = None) -> None:
+        """Check that the network is equivariant, for random h of each component: q(hx) = h q(x), with noise q(hx, h noise) = h q(x, noise).
+
+        Args:
+            inputs: a batch of the source.
+            bound: the largest allowed distance between canonical inputs, relative to their size.
+            generator: source of randomness; a fixed seed when left out.
+
+        Raises:
+            FrameError: naming the component of the group whose law is broken, and by how much.
+        """
+        check_law(self, inputs, bound, generator or torch.Generator().manual_seed(0))
+
     def arguments(self) -> tuple[str, ...]:
         """The network and the retraction."""
         given = () if self.retraction is None else (repr(self.retraction),)
@@ -283,8 +297,3 @@ def _translations(group: Group) -> Homomorphism | None:
 
 def _named(raw: Any) -> str:
     return f"{type(raw).__name__} of shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else f"{type(raw).__name__}"
-
-
-def rows_of_draws(leaf: Tree, samples: int) -> Tree:
-    """Leaves (K * B, ...) as (K, B, ...)."""
-    return tree_map(lambda x: x.unflatten(0, (-1, samples)), leaf)

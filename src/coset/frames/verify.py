@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,7 +10,10 @@ from torch import Tensor
 from ..actions.trees import flatten
 from ..errors import FrameError, explain
 from ..tree import Tree, first, tree_map
-from .learned import Centred, Learned, rows_of_draws
+from .retracted import rows_of_draws
+
+if TYPE_CHECKING:
+    from .learned import Centred, Learned
 
 
 def check_law(frame: Learned, inputs: Tree, bound: float, generator: torch.Generator) -> None:

@@ -9,7 +9,7 @@ from torch.nn.functional import relu
 from ..actions.base import Action
 from ..errors import SignatureError, explain
 from ..tree import Tree
-from .heads import Scores, check_sizes, permutes_freely, refuse_groups
+from .heads import Scores, check_set_network
 from .reading import Reader
 
 
@@ -42,9 +42,7 @@ class DeepSets(nn.Module):
 
     def __init__(self, source: Action, example: Tree, *, width: int = 64, layers: int = 2, noise: int = 1):
         super().__init__()
-        check_sizes(width, layers, noise)
-        if not permutes_freely(source.group):
-            refuse_groups(source.group, "DeepSets", "use Symmetric(), or VectorNeurons where matrices act too")
+        check_set_network("DeepSets", source.group, width, layers, noise)
         self.read, self.noise = Reader(source, example), noise
         if self.read.pairs:
             raise SignatureError(explain(f"values of pairs or edges in {source}", "a set of points", "use GIN for graphs"))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..actions.base import Action
 from ..tree import Tree
-from .heads import Scores, check_sizes, permutes_freely, refuse_groups
+from .heads import Scores, check_set_network
 from .reading import Features, Reader
 
 
@@ -46,9 +46,7 @@ class GIN(nn.Module):
 
     def __init__(self, source: Action, example: Tree, *, width: int = 64, layers: int = 3, noise: int = 1):
         super().__init__()
-        check_sizes(width, layers, noise)
-        if not permutes_freely(source.group):
-            refuse_groups(source.group, "GIN", "use Symmetric(), or VectorNeurons where matrices act too")
+        check_set_network("GIN", source.group, width, layers, noise)
         self.read, self.noise = Reader(source, example), noise
         self.enter = nn.Linear(self.read.scalars + noise + 1, width)
         self.first = nn.Parameter(torch.zeros(width))

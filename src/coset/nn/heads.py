@@ -41,6 +41,13 @@ def check_sizes(width: int, layers: int, noise: int, neighbours: int | None = No
             raise InputError(explain(f"{name}={size!r}", f"a whole number of at least {low}", "choose another size"))
 
 
+def check_set_network(network: str, group: Group, width: int, layers: int, noise: int) -> None:
+    """Raise for sizes that make no network, and for groups other than that of all permutations."""
+    check_sizes(width, layers, noise)
+    if not permutes_freely(group):
+        refuse_groups(group, network, "use Symmetric(), or VectorNeurons where matrices act too")
+
+
 class Scores(nn.Module):
     """One number for each point, (B, n) or (N,), zero on padding."""
 
