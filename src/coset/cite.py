@@ -19,6 +19,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {2210.06475},
   archiveprefix = {arXiv}
 }""",
+    "chaman2021truly": """@inproceedings{chaman2021truly,
+  title = {Truly Shift-Invariant Convolutional Neural Networks},
+  author = {Chaman, Anadi and Dokmani{\\'c}, Ivan},
+  booktitle = {Conference on Computer Vision and Pattern Recognition},
+  year = {2021},
+  eprint = {2011.14214},
+  archiveprefix = {arXiv}
+}""",
     "deng2021vector": """@inproceedings{deng2021vector,
   title = {Vector Neurons: A General Framework for {SO(3)}-Equivariant Networks},
   author = {Deng, Congyue and Litany, Or and Duan, Yueqi and Poulenard, Adrien and Tagliasacchi, Andrea and Guibas, Leonidas J.},
@@ -143,6 +151,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   booktitle = {International Conference on Learning Representations},
   year = {2022},
   eprint = {2110.03336},
+  archiveprefix = {arXiv}
+}""",
+    "rojasgomez2022learnable": """@inproceedings{rojasgomez2022learnable,
+  title = {Learnable Polyphase Sampling for Shift Invariant and Equivariant Convolutional Networks},
+  author = {Rojas-Gomez, Renan A. and Lim, Teck-Yian and Schwing, Alexander G. and Do, Minh N. and Yeh, Raymond A.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2022},
+  eprint = {2210.08001},
   archiveprefix = {arXiv}
 }""",
     "xu2019powerful": """@inproceedings{xu2019powerful,

@@ -11,9 +11,11 @@ from torch import Tensor
 from coset import groups
 from coset.actions.base import Action
 from coset.actions.boxes import Boxes
+from coset.actions.coarse import Coarse
 from coset.actions.field import Field
 from coset.actions.image import Image, Mask
 from coset.actions.keypoints import Keypoints
+from coset.actions.periodic import Periodic
 from coset.actions.warp import Interpolation, Padding
 
 from .cases import ActionCase
@@ -34,6 +36,18 @@ def smooth(channels: int, height: int, width: int) -> Callable[[torch.Generator,
         offset = torch.randn(BATCH, channels, 2, generator=generator, dtype=dtype)[..., None, None]
         distance = (x - (width - 1) / 2 - offset[:, :, 0]) ** 2 + (y - (height - 1) / 2 - offset[:, :, 1]) ** 2
         return torch.exp(-distance / (2 * (min(height, width) / 6) ** 2))
+
+    return make
+
+
+def banded(channels: int, height: int, width: int) -> Callable[[torch.Generator, torch.dtype], Tensor]:
+    """White noise without the highest frequencies of even axes."""
+
+    def make(generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+        spectrum = torch.fft.fft2(torch.randn(BATCH, channels, height, width, generator=generator, dtype=torch.float64))
+        spectrum[..., height // 2, :] = 0
+        spectrum[..., width // 2] = 0
+        return torch.fft.ifft2(spectrum).real.to(dtype)
 
     return make
 
@@ -126,6 +140,16 @@ GRID: dict[type, list[ActionCase]] = {
         case(Keypoints(O2, size=(9, 9)), places(4, 9, 9)),
         case(Keypoints(SE2, size=(9, 9)), places(4, 9, 9), tol_scale=4.0),
         case(Keypoints(D4, size=(8, 8)), places(0, 8, 8), "none"),
+    ],
+    Periodic: [
+        case(Periodic(groups.RealTorus(5, 7)), image(2, 5, 7)),
+        case(Periodic(groups.RealTorus(9, 9)), image(9, 9), "without channels"),
+        case(Periodic(groups.RealTorus(8, 12)), banded(3, 8, 12), "even"),
+    ],
+    Coarse: [
+        case(Coarse(groups.Torus(4, 6), stride=1), image(2, 4, 6), drift=1e-6),
+        case(Coarse(groups.Torus(8, 12), stride=2), image(4, 6), drift=2.5),
+        case(Coarse(groups.Torus(8, 12), stride=4), labels(5, 2, 3), drift=2.5),
     ],
     Boxes: [
         case(Boxes(C4, size=(9, 9)), boxes(3, 9, 9)),

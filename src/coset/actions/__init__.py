@@ -2,6 +2,7 @@
 
 from .base import Action
 from .boxes import Boxes
+from .coarse import Coarse
 from .field import Field
 from .image import Image, Mask
 from .indices import BatchIndex, Edges, Permute, PointMask
@@ -10,6 +11,7 @@ from .keypoints import Keypoints
 from .layout import Layout
 from .linear import Cell, Points, Pseudovectors, Tensors, Vectors
 from .nodes import Nodes
+from .periodic import Periodic
 from .representations import Matrix, Regular
 from .signature import Signature
 from .still import Ignore, Trivial
@@ -21,6 +23,7 @@ __all__ = [
     "BatchIndex",
     "Boxes",
     "Cell",
+    "Coarse",
     "Dict",
     "Edges",
     "Field",
@@ -34,6 +37,7 @@ __all__ = [
     "Matrix",
     "Nodes",
     "Padding",
+    "Periodic",
     "Permute",
     "PointMask",
     "Points",

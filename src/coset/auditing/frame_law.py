@@ -71,6 +71,7 @@ def measure_gap(group: Group, there: Any, here: Any, h: Tree) -> Tensor:
     """The largest gap over the batch between the measures ``there`` and h times ``here``."""
     if not hasattr(there, "elements") or not hasattr(there, "weights"):
         raise FrameError(explain(f"a frame that returns {describe(there)}", "a Measure", "return coset.measure.Measure from forward"))
+    there, here = _listed(there), _listed(here)
     pushed = _normal(group, here, _push(group, h, here.elements))
     elements = _modulo_orbits(group, there, _normal(group, there, there.elements), pushed)
     infinite = (there.order < 0) | (here.order < 0)
@@ -80,6 +81,12 @@ def measure_gap(group: Group, there: Any, here: Any, h: Tree) -> Tensor:
     if means is None:
         means = torch.zeros_like(nearest)
     return torch.where(infinite, means, torch.maximum(nearest, means)).nan_to_num(nan=float("inf")).max()
+
+
+def _listed(measure: Any) -> Any:
+    """The measure with the elements that it stands for but does not list, where it can list them."""
+    orbits: Any = getattr(measure, "orbits", None)
+    return orbits.listed(measure) if hasattr(orbits, "listed") else measure
 
 
 def _push(group: Group, h: Tree, elements: Tree) -> Tree:

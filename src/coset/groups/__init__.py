@@ -13,6 +13,7 @@ from .platonic import Icosahedral, Octahedral, Tetrahedral
 from .products import Product
 from .quadrature import Rule, rule
 from .quotients import determinant, linear_part, permutation_matrices, projection, quotient, sign, to_rotations
+from .real_torus import RealTorus
 from .symmetric import Hyperoctahedral, SignFlips, Symmetric
 from .table import Table
 from .unitary import SpecialUnitary, Unitary
@@ -37,6 +38,7 @@ __all__ = [
     "Orthogonal",
     "Product",
     "ProperLorentz",
+    "RealTorus",
     "Reflection",
     "Rule",
     "Scaling",
