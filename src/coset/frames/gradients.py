@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from ..tree import Tree, first, tree_map
 from .retracted import Score
 
 
-class Gradient(abc.ABC):
+class Gradient:
     """Abstract: what training does with the scores of the elements of a finite group.
 
     Facts:
