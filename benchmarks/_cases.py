@@ -84,6 +84,16 @@ def channels(batch: int, n: int, d: int) -> Tensor:
     return torch.randn(batch, n, 16, 16)
 
 
+def circular(d: int) -> actions.Action:
+    """Images under circular shifts."""
+    return actions.Image(groups.Torus(16, 16))
+
+
+def fractional(d: int) -> actions.Action:
+    """Images under shifts by fractions of a pixel."""
+    return actions.Periodic(groups.RealTorus(16, 16))
+
+
 def adjacency(batch: int, n: int) -> Tensor:
     """Random graphs of mean degree six."""
     upper = (torch.rand(batch, n, n) < 6 / n).triu(1)
@@ -206,14 +216,14 @@ CASES = (
     Case(frames.WeightedSort, "S_n", lambda d: frames.WeightedSort(directions=64), lambda d: actions.Permute(S, -2), cloud, (3, 6)),
     Case(frames.Relabel, "S_n on random graphs", lambda d: frames.Relabel(), dictionary, graph, (1,)),
     Case(frames.Relabel, "S_n on rings", lambda d: frames.Relabel(), dictionary, rings, (1,)),
-    Case(frames.Phase, "circular shifts of images", lambda d: frames.Phase(), lambda d: actions.Image(groups.Torus(16, 16)), channels),
-    Case(frames.Phase, "real shifts of images", lambda d: frames.Phase(), lambda d: actions.Periodic(groups.RealTorus(16, 16)), channels),
-    Case(frames.Peak, "circular shifts of images", lambda d: frames.Peak(), lambda d: actions.Image(groups.Torus(16, 16)), channels),
+    Case(frames.Phase, "circular shifts of images", lambda d: frames.Phase(), circular, channels),
+    Case(frames.Phase, "real shifts of images", lambda d: frames.Phase(), fractional, channels),
+    Case(frames.Peak, "circular shifts of images", lambda d: frames.Peak(), circular, channels),
     Case(
         frames.Polyphase,
         "circular shifts of images",
         lambda d: frames.Polyphase(2),
-        lambda d: actions.Image(groups.Torus(16, 16)),
+        circular,
         channels,
     ),
     Case(frames.Eigenvectors, "O(d) on d eigenvectors", lambda d: frames.Eigenvectors(), eigen_source, spectra, (4, 8)),

@@ -37,10 +37,8 @@ def repeating(channels: int, height: int, width: int) -> Symmetric:
             found += [("two periods", torch.cat([half, half], -1)), ("mirror", torch.cat([half, half.flip(-1)], -1))]
             if height % 2 == 0:
                 tile = half[:, :, : height // 2]
-                found += [
-                    ("tiles", tile.repeat(1, 1, 2, 2)),
-                    ("checks", torch.cat([torch.cat([tile, -tile], 2), torch.cat([-tile, tile], 2)], 3)),
-                ]
+                checks = torch.cat([torch.cat([tile, -tile], 2), torch.cat([-tile, tile], 2)], 3)
+                found += [("tiles", tile.repeat(1, 1, 2, 2)), ("checks", checks)]
         return found
 
     return make
@@ -141,13 +139,12 @@ def peak_cases() -> list[FrameCase]:
     """Narrow and wide blurs."""
     T, U = groups.Torus(4, 6), groups.Torus(5, 5)
     dense = {"field": Out(actions.Field(T), False, (2, 4, 6)), "score": Out(actions.Trivial(T), False, (3,))}
+    scores: dict[str | None, Out] = {None: Out(actions.Trivial(T), False, (3,))}
     points = {None: Out(actions.Regular(U), False, (2, 25))}
     return [
         case(frames.Peak(), actions.Image(T), dense, noise(2, 4, 6), repeating(2, 4, 6), "dense"),
         case(frames.Peak(0.5), actions.Image(U), points, noise(1, 5, 5), repeating(1, 5, 5), "functions on the group"),
-        case(
-            frames.Peak(1.0), actions.Image(T), {None: Out(actions.Trivial(T), False, (3,))}, noise(3, 4, 6), repeating(3, 4, 6), "scores"
-        ),
+        case(frames.Peak(1.0), actions.Image(T), scores, noise(3, 4, 6), repeating(3, 4, 6), "scores"),
     ]
 
 

@@ -133,7 +133,7 @@ class ShiftFrame(Frame):
             sizes = (won.shape[-2], won.shape[-1])
             share = won.double() / won.flatten(1).sum(1).reshape(-1, 1, 1)
             for axis, n in enumerate(sizes):
-                turn = torch.polar(torch.ones(n, dtype=torch.float64), 2 * math.pi / n * torch.arange(n))
+                turn = torch.polar(torch.ones(n, dtype=torch.float64), 2 * math.pi / n * torch.arange(n, dtype=torch.float64))
                 total[axis] += (share.sum((0, 2 - axis)) * turn).sum()
         if sizes is None:
             raise InputError(explain("a loader without batches", "at least one batch of training images", "pass the training loader"))
