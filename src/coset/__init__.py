@@ -1,6 +1,6 @@
 """coset makes any PyTorch model symmetric under any group, and measures how symmetric a model is."""
 
-from . import actions, frames, groups, nn
+from . import actions, adapt, frames, groups, nn
 from .actions.signature import Signature
 from .auditing import Report, assert_equivariant, audit, frame_gap
 from .cite import cite
@@ -21,6 +21,7 @@ __all__ = [
     "Stats",
     "Symmetrized",
     "actions",
+    "adapt",
     "assert_equivariant",
     "audit",
     "cite",

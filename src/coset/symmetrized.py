@@ -21,7 +21,7 @@ from .measure import Measure
 from .pieces import Draws, Running, excess, in_one, pieces, restricted
 from .refine import refine
 from .stats import Stats
-from .transport import canonicalize, carry, shape_classes
+from .transport import add, canonicalize, carry, coset_term, shape_classes
 from .tree import Tree, children, first, is_container, leaves, rebuild, tree_map
 
 
@@ -123,6 +123,45 @@ class Symmetrized(nn.Module):
         residual = _residual(whole.mean(), [running.mean() for running in nested])
         drawn = _drawn(measure) if errors else torch.zeros_like(measure.order)
         return _Seen(whole, rows.shape[0], measure.order, measure.cosets, drawn, residual, measure.scores)
+
+    def terms(self, inputs: Tree, measure: Measure) -> tuple[Tensor, list[Tree]]:
+        """What the sum is made of: the model's output at every canonical input, moved back, before anything is added up.
+
+        The integral of the terms is what :meth:`forward` returns; losses of every single term are what training needs whose gradient
+        should reach the weights of the measure.
+
+        Args:
+            inputs: a batch, as the source declares it.
+            measure: what ``model.frame(inputs)`` returned.
+
+        Returns:
+            The weights (cosets, B), and for each coset a tree like the model's output: the average over the elements of the coset,
+            zero where a sample does not enter the model.
+
+        Example:
+            >>> import torch, coset
+            >>> from coset import actions, frames, groups
+            >>> G = groups.Cyclic(4)
+            >>> model = coset.symmetrize(lambda x: x[:, :1], actions.Vectors(G) >> actions.Trivial(G), frames.Full())
+            >>> x = torch.tensor([[1.0, 2.0]])
+            >>> weights, outputs = model.terms(x, model.frame(x))
+            >>> weights.shape, [float(y) for y in outputs]
+            (torch.Size([4, 1]), [1.0, 2.0, -1.0, -2.0])
+        """
+        source, target = self.signature.source, self.signature.target
+        at = source.layout(inputs)
+        if not traced(inputs):
+            measure = refine(measure, source, inputs, at)
+        parts = shape_classes(measure, source, inputs, self._rows(measure, inputs))
+        self._refuse_batchnorm(max(part.shape[0] for part in parts))
+        found: list[list[Tree]] = []
+        for own in parts:
+            canonical = canonicalize(measure, source, inputs, at, own)
+            outputs = self._evaluate(canonical, own.shape[0])
+            _check_outputs(target, outputs)
+            carried = carry(measure, target, outputs, at, own, source.layout(canonical))
+            found.append([coset_term(measure, target, carried, at, number) for number in range(measure.cosets)])
+        return measure.coset_weights(), [add(target, several) for several in zip(*found, strict=True)]
 
     def _go_on(self, seen: _Seen, inputs: Tree, at: Layout, until: Until) -> _Seen:
         """Rounds of as many draws as there were, for the samples that are not within the tolerance."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -252,6 +253,39 @@ def _carry_coset(action: Action, stacked: Tensor, measure: Measure, at: Layout) 
     wide = stacked.unsqueeze(1).expand(measure.cosets, measure.size, *stacked.shape[1:]).flatten(0, 1)
     moved = action.act(rows_of(measure.elements, at, x), wide) if action.moves else wide
     return gather_points(torch.argsort(measure.permutations, dim=-1), moved) if matched else moved  # type: ignore[arg-type]
+
+
+def coset_term(measure: Measure, target: Action, carried: Tree, at: Layout, number: int) -> Tree:
+    """One coset of what :func:`carry` returned, averaged over its elements; data that is not averaged stays as it is."""
+
+    def pick(action: Action, y: Any, name: str) -> Any:
+        if not isinstance(y, Tensor) or not action.averaged:
+            return y
+        if y.shape[0] == measure.cosets:
+            return y[number]
+        rows = slice(number * measure.size, (number + 1) * measure.size)
+        return weigh(_shares(measure, at, y[0])[rows], y[rows]).sum(0)
+
+    return visit(target, carried, pick, "output")
+
+
+def add(target: Action, parts: Sequence[Tree]) -> Tree:
+    """The sum of trees whose entries are zero where another one has its own; data that is not averaged is that of the first."""
+    total = parts[0]
+    for part in parts[1:]:
+        values = iter(_averaged(target, part))
+        total = visit(target, total, lambda action, y, name: y + next(values) if _adds(action, y) else y, "output")  # noqa: B023
+    return total
+
+
+def _averaged(target: Action, part: Tree) -> list[Tensor]:
+    found: list[Tensor] = []
+    visit(target, part, lambda action, y, name: found.append(y) if _adds(action, y) else None, "output")
+    return found
+
+
+def _adds(action: Action, y: Any) -> bool:
+    return isinstance(y, Tensor) and action.averaged
 
 
 def mean_and_spread(measure: Measure, values: Tensor, at: Layout, name: str, spread: bool) -> tuple[Tensor, Tensor | None]:

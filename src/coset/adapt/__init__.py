@@ -1,0 +1,52 @@
+"""Adapting pretrained models: priors and losses for canonicalizers, and the loop that trains them."""
+
+from .accuracy import Accuracy, Interval, accuracy, correct
+from .checkpoint import load_weights, save_weights
+from .consistency import IndexConsistency, index_consistency
+from .contrastive import Contrastive, Reference
+from .fitting import fit
+from .gate import Gate
+from .loss import Function, Loss, Sum
+from .model_prior import ModelPrior
+from .objective import Objective, Outcome
+from .options import Fitted, Options
+from .prior import HistogramPrior, IdentityPrior
+from .realign import Assigned, Round, realign
+from .rotations import MatrixFisher, VonMises
+from .step import Step
+from .task import Task, cross_entropy, logits, squared_error
+
+__all__ = [
+    "Accuracy",
+    "Assigned",
+    "Contrastive",
+    "Fitted",
+    "Function",
+    "Gate",
+    "HistogramPrior",
+    "IdentityPrior",
+    "IndexConsistency",
+    "Interval",
+    "Loss",
+    "MatrixFisher",
+    "ModelPrior",
+    "Objective",
+    "Options",
+    "Outcome",
+    "Reference",
+    "Round",
+    "Step",
+    "Sum",
+    "Task",
+    "VonMises",
+    "accuracy",
+    "correct",
+    "cross_entropy",
+    "fit",
+    "index_consistency",
+    "load_weights",
+    "logits",
+    "realign",
+    "save_weights",
+    "squared_error",
+]

@@ -1,0 +1,169 @@
+"""An energy from embeddings of the orbit, and the contrastive loss that trains it on upright data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import GroupError, InputError, describe, explain
+from ..tree import Tree, first, tree_map
+from .loss import Loss
+from .prior import checked_temperature
+from .step import Step
+
+
+class Reference(nn.Module):
+    """The energy -cos(u, f(x)), between -1 and 1: how far an input's embedding points away from a learned direction u.
+
+    For ``frames.Minimize(energy)``; :class:`Contrastive` trains f and u.
+
+    Args:
+        network: f, from inputs (B, ...) to embeddings (B, width).
+        width: the length of embeddings.
+        generator: source of the direction that u starts from.
+
+    Raises:
+        InputError: when the network returns other shapes.
+
+    Reference: Panigrahi and Mondal 2024, arXiv 2405.14089, section 3.
+
+    Example:
+        >>> import torch
+        >>> from coset import adapt
+        >>> energy = adapt.Reference(torch.nn.Flatten(), 4)
+        >>> energy(torch.randn(3, 1, 2, 2)).shape, energy.embed(torch.randn(3, 1, 2, 2)).norm(dim=1).round().tolist()
+        (torch.Size([3]), [1.0, 1.0, 1.0])
+    """
+
+    references = ("panigrahi2024improved",)
+
+    def __init__(self, network: Callable[..., Tensor], width: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.network, self.width = network, int(width)
+        self.direction = nn.Parameter(torch.randn(self.width, generator=generator))
+
+    def embed(self, inputs: Tree) -> Tensor:
+        """(B, width) embeddings of length one."""
+        found = self.network(inputs)
+        if not isinstance(found, Tensor) or found.dim() != 2 or found.shape[1] != self.width:
+            raise InputError(
+                explain(f"{describe(found)} from the network of {self}", f"embeddings (B, {self.width})", "check its last layer")
+            )
+        return functional.normalize(found, dim=-1)
+
+    def forward(self, inputs: Tree) -> Tensor:
+        """(B,) energies."""
+        return -self.scores(self.embed(inputs))
+
+    def scores(self, embeddings: Tensor) -> Tensor:
+        """(...) cosines with the direction, from embeddings (..., width) of length one."""
+        return embeddings @ functional.normalize(self.direction, dim=0).to(embeddings.dtype)
+
+    def __repr__(self) -> str:
+        return f"Reference({type(self.network).__name__}, {self.width})"
+
+
+class Contrastive(Loss):
+    """Upright data score highest among the poses of their orbit, poses are pushed apart, and resampling leaves no trace.
+
+    Three terms, with v_k the embeddings of length one of the inputs turned back by element k:
+
+    - identity: the cross-entropy in nats of softmax(cos(u, v_k) / temperature) with the identity. At temperature 1 cosines cannot bring it
+      below log(1 + (|G| - 1) exp(-2)), which is 0.341 for four elements.
+    - apart: the mean of cos(v_k, v_l) over pairs k != l, between -1 / (|G| - 1) and 1. Lengths do not count: shrinking does not help.
+    - artefact: 1 - cos between the embeddings of the input and of the input moved there and back by a random element, so that f does not
+      read what interpolation leaves behind. Zero, and not computed, where the action is exact.
+
+    Args:
+        energy: the :class:`Reference` that the frame minimizes.
+        temperature: of the cosines.
+        apart: the weight of the second term.
+        artefact: the weight of the third.
+        identity: the weight of the first.
+
+    Raises:
+        GroupError: for groups that cannot be listed.
+
+    Reference: Panigrahi and Mondal 2024, arXiv 2405.14089, sections 3.1 and 3.2 (there without normalization and temperature).
+
+    Example:
+        >>> import torch, coset
+        >>> from coset import actions, adapt, frames, groups
+        >>> G = groups.Cyclic(4)
+        >>> energy = adapt.Reference(torch.nn.Flatten(), 16)
+        >>> model = coset.symmetrize(lambda x: x, actions.Image(G) >> actions.Image(G), frames.Full())
+        >>> adapt.Contrastive(energy)(adapt.Step(model, torch.rand(2, 1, 4, 4))).shape
+        torch.Size([2])
+    """
+
+    references = ("panigrahi2024improved",)
+
+    def __init__(self, energy: Reference, temperature: float = 0.1, *, apart: float = 1.0, artefact: float = 1.0, identity: float = 1.0):
+        if not isinstance(energy, Reference):
+            raise InputError(explain(f"Contrastive({energy!r})", "an adapt.Reference", "pass the energy that frames.Minimize was given"))
+        self.energy, self.temperature = energy, checked_temperature("Contrastive", temperature)
+        self.apart, self.artefact, self.identity = float(apart), float(artefact), float(identity)
+
+    def __call__(self, step: Step) -> Tensor:
+        """(B,) the weighted sum of the three terms."""
+        if not step.group.finite:
+            raise GroupError(explain(f"Contrastive on {step.group}", "a finite group", "use a finite subgroup, such as Cyclic(8)"))
+        orbit = self.orbit(step)
+        found = self.identity * identity_term(self.energy.scores(orbit), self.temperature) + self.apart * apart_term(orbit)
+        if self.artefact and not step.source.exact:
+            found = found + self.artefact * self.trace(step, orbit[0])
+        return found
+
+    def orbit(self, step: Step) -> Tensor:
+        """(|G|, B, width) embeddings of all poses, the input itself first."""
+        every = turned_back(step)
+        return self.energy.embed(every).unflatten(0, (-1, samples_of(step)))
+
+    def trace(self, step: Step, here: Tensor) -> Tensor:
+        """(B,) 1 - cos between embeddings of the input (B, width), and of the input moved by a random element and back."""
+        source, at, count = step.source, step.source.layout(step.inputs), samples_of(step)
+        like = first(step.inputs)
+        elements = source.resolve(step.inputs).elements(dtype=torch.float64 if step.group.dim else None, device=like.device)
+        device = step.generator.device if step.generator is not None else like.device
+        pick = torch.randint(1, max(2, int(step.group.order)), (count,), generator=step.generator, device=device).to(like.device)
+        g = tree_map(lambda leaf: leaf[pick], elements)
+        there = source.act(g, step.inputs, at)
+        back = source.act(step.group.inverse(g), there, source.layout(there))
+        return 1 - (here * self.energy.embed(back)).sum(-1)
+
+    def __repr__(self) -> str:
+        weights = f"apart={self.apart:g}, artefact={self.artefact:g}"
+        return f"Contrastive({self.energy!r}, temperature={self.temperature:g}, {weights})"
+
+
+def identity_term(scores: Tensor, temperature: float) -> Tensor:
+    """(B,) the cross-entropy of scores (|G|, B) with the first one, in nats."""
+    return -torch.log_softmax(scores / temperature, 0)[0]
+
+
+def apart_term(orbit: Tensor) -> Tensor:
+    """(B,) the mean cosine between different ones of embeddings (|G|, B, width) of length one."""
+    count = orbit.shape[0]
+    if count == 1:
+        return orbit.new_zeros(orbit.shape[1])
+    return (orbit.sum(0).square().sum(-1) - orbit.square().sum((0, 2))) / (count * (count - 1))
+
+
+def samples_of(step: Step) -> int:
+    """The number of samples, without calling the frame."""
+    return int(step.source.layout(step.inputs).samples)
+
+
+def turned_back(step: Step) -> Tree:
+    """The inputs turned back by every element, |G| * B samples, element after element."""
+    source, at, count = step.source, step.source.layout(step.inputs), samples_of(step)
+    like = first(step.inputs)
+    group = source.resolve(step.inputs)
+    elements = group.inverse(group.elements(dtype=torch.float64 if group.dim else None, device=like.device))
+    order = int(group.order)
+    samples = torch.arange(count, device=like.device).repeat(order)
+    wide = tree_map(lambda leaf: leaf.repeat_interleave(count, 0), elements)
+    return source.act(wide, source.take(step.inputs, samples, at), at.take(samples)[0])
