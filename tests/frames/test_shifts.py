@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -49,6 +50,10 @@ def transformers_models():
     return [awake(model) for model in (transformers.ViTForImageClassification(vit), transformers.MobileNetV1ForImageClassification(mobile))]
 
 
+def logits(model, x):
+    return model(pixel_values=x).logits
+
+
 def awake(model):
     """With weights that let inputs through: fresh models of many layers give nearly nothing."""
     for weight in model.parameters():
@@ -61,7 +66,7 @@ def awake(model):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_unmodified_networks_are_invariant_bit_by_bit(frame, dtype, generator):
     torch.manual_seed(0)
-    nets = [convolutions(), *(lambda x, m=m.to(dtype).eval(): m(pixel_values=x).logits for m in transformers_models())]
+    nets = [convolutions(), *(partial(logits, model.to(dtype).eval()) for model in transformers_models())]
     x = smooth(generator, dtype=dtype)
     for net in nets:
         net = net.to(dtype).eval() if isinstance(net, nn.Module) else net
