@@ -16,20 +16,24 @@ SET = actions.Dict(
 
 
 class Convolutions(nn.Module):
-    """Three convolutions and a linear layer: (B, 1, 28, 28) -> (B, 10)."""
+    """Five convolutions and a linear layer: (B, 1, 28, 28) -> (B, 10)."""
 
     def __init__(self, width: int = 16):
         super().__init__()
+
+        def block(a: int, b: int, stride: int = 1) -> list[nn.Module]:
+            return [nn.Conv2d(a, b, 3, stride, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+
+        one, two, four = width, 2 * width, 4 * width
         self.layers = nn.Sequential(
-            nn.Conv2d(1, width, 5, stride=2, padding=2),
-            nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(2 * width, 4 * width, 3, padding=1),
-            nn.ReLU(),
+            *block(1, one),
+            *block(one, one, 2),
+            *block(one, two),
+            *block(two, two, 2),
+            *block(two, four),
             nn.Flatten(),
-            nn.Linear(4 * width * 49, 10),
+            nn.Dropout(0.3),
+            nn.Linear(four * 49, 10),
         )
 
     def forward(self, images: Tensor) -> Tensor:

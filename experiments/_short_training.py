@@ -16,7 +16,15 @@ OUT = Path(__file__).parent / "out"
 
 
 def trained(
-    parts: nn.Module, loss: Callable[[int], Tensor], steps: int, path: Path | None, *, rate: float = 1e-3, plan: str = "", every: int = 200
+    parts: nn.Module,
+    loss: Callable[[int], Tensor],
+    steps: int,
+    path: Path | None,
+    *,
+    rate: float = 1e-3,
+    plan: str = "",
+    every: int = 200,
+    warm: float = 0.0,
 ) -> float:
     """Train ``parts`` in place, and return the seconds that it took.
 
@@ -25,18 +33,21 @@ def trained(
         loss: the loss of one step, from its number; randomness comes from torch's global generator.
         steps: how many.
         path: the checkpoint, to go on from where there is one; None for none.
-        rate: the learning rate at the start, which falls to zero along a cosine.
+        rate: the largest learning rate, which falls to zero along a cosine.
         plan: what the run is; checkpoints of other plans are refused.
         every: steps between checkpoints.
+        warm: the share of the steps in which the rate grows from zero.
     """
     optimizer = torch.optim.Adam([p for p in parts.parameters() if p.requires_grad], rate)
-    step, seconds, plan = 0, 0.0, f"{plan}, {steps} steps at {rate:g}"
+    step, seconds, plan = 0, 0.0, f"{plan}, {steps} steps at {rate:g}" + (f", warmed up for {warm:g}" if warm else "")
     if path is not None and path.exists():
         step, seconds = _restore(torch.load(path, weights_only=True), parts, optimizer, plan, path)
     while step < steps:
         start = time.perf_counter()
         for number in range(step, min(step + every, steps)):
-            optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * number / steps)) / 2
+            optimizer.param_groups[0]["lr"] = (
+                rate * min(1.0, (number + 1) / max(1.0, warm * steps)) * (1 + math.cos(math.pi * number / steps)) / 2
+            )
             optimizer.zero_grad()
             loss(number).backward()
             nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
