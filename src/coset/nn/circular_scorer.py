@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -46,7 +48,7 @@ class CircularScorer(nn.Module):
             raise InputError(explain(f"channels={channels!r}", "the number of channels of the images", "pass for instance 3"))
         self.channels = channels
         widths = [channels, *(width,) * layers]
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, dilation=2**i) for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True)))
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, dilation=2**i) for i, (a, b) in enumerate(pairwise(widths)))
         self.out = nn.Conv2d(widths[-1], 1, 1)
 
     def forward(self, inputs: Tree, noise: Tensor | None = None) -> Float[Tensor, "B HW"]:
