@@ -27,6 +27,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {2011.14214},
   archiveprefix = {arXiv}
 }""",
+    "cohen2016group": """@inproceedings{cohen2016group,
+  title = {Group Equivariant Convolutional Networks},
+  author = {Cohen, Taco S. and Welling, Max},
+  booktitle = {International Conference on Machine Learning},
+  year = {2016},
+  eprint = {1602.07576},
+  archiveprefix = {arXiv}
+}""",
     "deng2021vector": """@inproceedings{deng2021vector,
   title = {Vector Neurons: A General Framework for {SO(3)}-Equivariant Networks},
   author = {Deng, Congyue and Litany, Or and Duan, Yueqi and Poulenard, Adrien and Tagliasacchi, Andrea and Guibas, Leonidas J.},

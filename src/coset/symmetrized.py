@@ -184,7 +184,7 @@ class Symmetrized(nn.Module):
     def _rows(self, measure: Measure, inputs: Tree) -> Tensor:
         """The (coset, sample) pairs that enter the model: all, or those with weight where shapes may depend on data."""
         every = torch.arange(measure.cosets * measure.samples, device=measure.weights.device)
-        if measure.cosets == 1 or self.frame.static or traced(inputs):
+        if measure.cosets == 1 or (self.frame.static and not self.frame.pads) or traced(inputs):
             return every
         return every[measure.coset_weights().flatten() > 0]
 

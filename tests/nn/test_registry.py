@@ -6,7 +6,10 @@ import torch
 
 from coset import cite, nn
 from tests.test_registry import faults
-from tests.zoo.networks import NETWORKS
+from tests.zoo.image_networks import IMAGE_NETWORKS
+from tests.zoo.networks import NETWORKS as POINT_NETWORKS
+
+NETWORKS = {**POINT_NETWORKS, **IMAGE_NETWORKS}
 
 
 def test_everything_public_is_registered():

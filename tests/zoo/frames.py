@@ -809,6 +809,7 @@ from .eigen_frames import eigen_cases  # noqa: E402
 from .graph_frames import minimal_graph_cases, relabel_cases  # noqa: E402
 from .learned_frames import canonicalizer_cases, probabilistic_cases  # noqa: E402
 from .linear_frames import linear_frame_cases  # noqa: E402
+from .minimize_frames import minimize_cases  # noqa: E402
 from .shift_frames import peak_cases, phase_cases, polyphase_cases  # noqa: E402
 
 FRAMES[frames.Minimal] += linear_frame_cases() + minimal_graph_cases()
@@ -816,6 +817,7 @@ FRAMES[frames.Relabel] = relabel_cases()
 FRAMES[frames.Eigenvectors] = eigen_cases()
 FRAMES[frames.Probabilistic] = probabilistic_cases()
 FRAMES[frames.Canonicalizer] = canonicalizer_cases()
+FRAMES[frames.Minimize] = minimize_cases()
 FRAMES[frames.Phase] = phase_cases()
 FRAMES[frames.Peak] = peak_cases()
 FRAMES[frames.Polyphase] = polyphase_cases()

@@ -33,6 +33,7 @@ class Frame(nn.Module, abc.ABC):
         sorts: the frame reads the values of rows to order them.
         matches_points: points that a symmetry exchanges are matched, which is right for models of sets only.
         relaxes: elements come with stand-ins that pass gradients, which want one element in a coset.
+        pads: samples may have fewer elements than the measure lists, so that it pays to leave those of weight zero out.
         references: keys of the papers, for ``coset.cite``.
     """
 
@@ -43,6 +44,7 @@ class Frame(nn.Module, abc.ABC):
     sorts: bool = False
     matches_points: bool = False
     relaxes: bool = False
+    pads: bool = False
     references: tuple[str, ...] = ()
     source: Action | None = None
     target: Action | None = None

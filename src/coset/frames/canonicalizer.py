@@ -46,6 +46,7 @@ class Canonicalizer(Learned):
         torch.Size([1, 2, 3, 3])
     """
 
+    pads = True
     references = ("kaba2023equivariance",)
 
     def prepare(self, group: Group) -> None:

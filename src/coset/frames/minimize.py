@@ -32,9 +32,9 @@ from .scores import Scores
 class Minimize(Frame):
     """c(x) = argmin over g of E(g^-1 x): any network E scores the orbit, and the search makes the choice equivariant.
 
-    Finite groups are searched exhaustively in one batch. Minimizers of a symmetric input are all listed with equal weights, those with equal
-    canonical inputs as one coset, so that a C2-symmetric image costs one model call and is exactly equivariant. While training, every
-    listed element is a call of its own.
+    Finite groups are searched exhaustively in one batch. Minimizers of a symmetric input are all listed with equal weights, those
+    with equal canonical inputs as one coset, so that a C2-symmetric image costs one model call and is exactly equivariant. (While
+    training, and for symmetric images that are not square, every listed element is a call of its own.)
 
     Compact Lie groups are searched from fixed starts with quasi-Newton refinement (``frames.Multistart``). The result is an approximation:
     ``exact`` is False, ``coset.frame_gap`` measures how far the search misses the law, more starts shrink it. Groups
@@ -72,6 +72,7 @@ class Minimize(Frame):
         True
     """
 
+    pads = True
     references = ("kaba2023equivariance", "mondal2023equivariant")
 
     def __init__(

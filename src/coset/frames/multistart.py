@@ -98,7 +98,7 @@ class _State(NamedTuple):
 
 
 def moved_by(group: Any, g: Tensor, x: Tensor) -> Tensor:
-    """g exp(x) for coordinates x (R, D) in the basis of the algebra."""
+    """The elements g exp(x) for coordinates x (R, D) in the basis of the algebra."""
     return group.compose(g, group.exp(group.combine(x)))
 
 

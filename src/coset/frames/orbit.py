@@ -15,7 +15,6 @@ from ..actions.pixels import plane_matrix, turned_pixels
 from ..actions.trees import flatten
 from ..actions.warp import warp
 from ..errors import FrameError, describe, explain
-from ..groups.base import Group
 from ..tree import Tree, tree_map
 from .base import device_of
 
@@ -42,7 +41,7 @@ class Orbit:
         found = next((labels for labels in swapped if labels is not None), None)
         numbers = list(range(group.order))
         self.shapes = [numbers] if found is None else [[i for i in numbers if found[i] == side] for side in (False, True)]
-        self.small = isinstance(action.core(), Image)
+        self.small = isinstance(action.core(), Image) and group.dim is not None  # circular shifts do not act on small images
         if self.small:
             self.steps, self.turns, self.places = grid_cosets(group)
 

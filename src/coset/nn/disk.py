@@ -16,6 +16,9 @@ DIGITS = 11
 EXACT = 23
 """Binary digits of sums that float32 holds."""
 
+DARKEST = 2.0**-100
+"""What is fainter everywhere counts as black."""
+
 
 class Disk(nn.Module):
     """The largest centred square of images, downsized to ``size`` pixels; outside of the disk in it stands zero, the mean inside.
@@ -60,7 +63,7 @@ class Disk(nn.Module):
         most = (x.shape[-2] // self.size + 2) * (x.shape[-1] // self.size + 2)
         digits = min(DIGITS, EXACT - (most - 1).bit_length())
         brightest = x.detach().abs().amax((-3, -2, -1), keepdim=True)
-        unit = torch.exp2(digits - torch.ceil(torch.log2(brightest.clamp_min(torch.finfo(torch.float32).tiny))))
+        unit = torch.exp2(digits - torch.ceil(torch.log2(brightest.clamp_min(DARKEST))))
         summed = summed_rows(summed_rows(whole(x * unit), down).mT, across).mT
         return whole(summed / counts * 2.0 ** (DIGITS - digits))
 
