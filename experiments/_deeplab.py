@@ -21,7 +21,13 @@ def deeplab(folder: Path) -> nn.Module:
     """
     network = Network.read(folder, CHECKPOINT)
     config = MobileNetV2Config(
-        num_labels=21, depth_multiplier=0.5, output_stride=16, image_size=network.size, tf_padding=True, classifier_dropout_prob=0.0
+        num_labels=21,
+        depth_multiplier=0.5,
+        depth_divisible_by=4,
+        output_stride=16,
+        image_size=network.size,
+        tf_padding=True,
+        classifier_dropout_prob=0.0,
     )
     model = MobileNetV2ForSemanticSegmentation(config)
     names = [name for name in convolutions(model) if "conv_1x1" not in name]

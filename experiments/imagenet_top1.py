@@ -59,9 +59,9 @@ def main() -> None:
     experiment.table(
         ["model", "upright", "90", "180", "270", "C4 average", "from the file"],
         lines,
-        f"Top-1, %, of {len(known)} images, one for each class, upright and turned by quarters ({CLASSES} outputs, without the background). "
-        "From the file: the largest difference of logits from the file's operations, evaluated one by one in floating point, relative to the "
-        "largest logit.",
+        f"Top-1, %, of {len(known)} images, one for each class, upright and turned by quarters ({CLASSES} outputs, without the "
+        "background). From the file: the largest difference of logits from the file's operations, evaluated one by one in "
+        "floating point, relative to the largest logit.",
     )
     experiment.table(["aim", "found", "status"], aims)
     experiment.finish()

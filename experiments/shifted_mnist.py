@@ -197,10 +197,11 @@ def main() -> None:
     experiment.table(
         ["row", "centred, %", "shifted, %", "same class", "same logits", "s"],
         lines,
-        f"Accuracy on {len(test.classes):,} test digits, centred and each shifted around the circle at random, after {options.epochs} epochs "
-        f"of {len(known.classes):,} centred digits (Adam 2e-3 along a cosine, batches of {BATCH}). Frozen: the frame is put around the trained "
-        "bare network, its pose aligned to the training digits where not said otherwise. Same logits: digits whose logits are the same bit "
-        "by bit before and after the shift (of 500). Seconds: of training, one thread beside other work.",
+        f"Accuracy on {len(test.classes):,} test digits, centred and each shifted around the circle at random, after "
+        f"{options.epochs} epochs of {len(known.classes):,} centred digits (Adam 2e-3 along a cosine, batches of {BATCH}). "
+        "Frozen: the frame is put around the trained bare network, its pose aligned to the training digits where not said "
+        "otherwise. Same logits: digits whose logits are the same bit by bit before and after the shift (of 500). Seconds: of "
+        "training, one thread beside other work.",
     )
     experiment.table(["aim", "found", "status"], aims(lines))
     experiment.finish()

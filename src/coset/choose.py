@@ -9,7 +9,9 @@ from .frames.base import Frame
 from .frames.center import Center
 from .frames.chain import Chain
 from .frames.minimal import Minimal, construction
+from .frames.phase import Phase
 from .frames.relabel import order_nodes
+from .frames.shifts import shifts_images
 from .frames.sort import Sort
 from .groups.base import Group
 from .groups.products import Product
@@ -58,6 +60,8 @@ def choose(signature: Signature) -> tuple[Frame, str]:
         if all(factor.finite and factor.order <= LARGEST for factor in others):
             frame = Chain(*(Full() for _ in others), order_nodes(signature.source))
             return frame, f"the exact average over {' x '.join(map(repr, others))}, then points in canonical order"
+    if shifts_images(signature.source):
+        return Phase(), "the cheapest exact frame: one model call on images with their circular centre of mass in one place"
     if group.finite and group.order <= LARGEST:
         return Full(), f"the exact average over all {group.order} elements; no cheaper exact frame is known for these inputs"
     raise FrameError(

@@ -12,6 +12,8 @@ from torch import nn
 import coset
 from coset import actions, frames, groups
 from coset.errors import FrameError, InputError, SignatureError
+from coset.nn import CircularScorer
+from tests.zoo.image_networks import IMAGE_NETWORKS
 from tests.zoo.shift_frames import Shapeless, Strided
 
 T32 = groups.Torus(32, 32)
@@ -253,6 +255,60 @@ def test_scores_of_phases_learn(generator):
     assert float(after.mean()) > 1.4
     with pytest.raises(FrameError, match="one number for each of"):
         frames.Polyphase(2, lambda x: x).bind(actions.Image(T))(x)
+
+
+SCORERS = IMAGE_NETWORKS[CircularScorer]
+
+
+@pytest.mark.parametrize("case", SCORERS, ids=lambda case: case.name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_scores_of_shifts_move_by_the_regular_action(case, dtype, generator):
+    network, x = case.build(dtype), case.make(generator, dtype)
+    shift = case.group.haar(4, generator=generator)
+    noise = torch.randn(4, case.group.order, generator=generator, dtype=dtype)
+    move = actions.Regular(case.group)
+    bound = 1e3 * torch.finfo(dtype).eps
+    with torch.no_grad():
+        here, moved = network(x), case.source.act(shift, x)
+        assert float((network(moved) - move.act(shift, here)).abs().max()) < bound
+        assert float((network(moved, move.act(shift, noise)) - move.act(shift, network(x, noise))).abs().max()) < bound
+        assert float((here - here.mean(1, keepdim=True)).abs().max()) > 1e-3
+        if case.options.get("layers") != 0:  # the check sees zeros instead of the other side
+            ends = nn.Conv2d(3, 1, 3, padding=1).to(dtype)
+            assert float((ends(moved).flatten(1) - move.act(shift, ends(x).flatten(1))).abs().max()) > 1e-3
+
+
+def test_a_learned_frame_of_shifts(generator):
+    """One circular network of scores makes a frame: exact in eval, and trained through Gumbel noise to find what the task needs."""
+    torch.manual_seed(0)
+    T = groups.Torus(8, 8)
+    x = 0.3 * torch.rand(32, 1, 8, 8, generator=generator)
+    x[:, :, 2, 5] += 1.0
+    moved = actions.Image(T).act(T.haar(32, generator=generator), x)
+    frame = frames.Probabilistic(CircularScorer(1, width=8, layers=1), samples=1)
+    model = coset.symmetrize(lambda x: x[:, 0, 0, 0], actions.Image(T) >> actions.Trivial(T), frame)
+    optimizer = torch.optim.Adam(model.parameters(), 0.03)
+    for _ in range(80):
+        loss = -model.train()(moved).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        found = coset.symmetrize(model.model, model.signature, frames.Canonicalizer(frame.network)).eval()
+        assert float(found(moved).mean()) > 1.0
+        assert torch.equal(found(moved), found(x))
+    with pytest.raises(InputError, match=r"images \(B, 1, H, W\)"):
+        frame.network(torch.zeros(2, 3, 8, 8))
+    with pytest.raises(InputError, match="channels=0"):
+        CircularScorer(0)
+
+
+def test_shifts_are_undone_by_the_cheapest_exact_frame_by_itself(generator):
+    T = groups.Torus(90, 80)
+    model = coset.symmetrize(lambda x: x[:, 0, 3, 3:5], actions.Image(T) >> actions.Trivial(T))
+    assert isinstance(model.frame, frames.Phase)
+    x = torch.rand(2, 1, 90, 80, generator=generator)
+    assert torch.equal(model(x), model(x.roll((13, 70), (-2, -1))))
 
 
 def test_fractions_of_a_pixel(generator):

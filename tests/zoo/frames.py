@@ -810,7 +810,7 @@ from .graph_frames import minimal_graph_cases, relabel_cases  # noqa: E402
 from .learned_frames import canonicalizer_cases, probabilistic_cases  # noqa: E402
 from .linear_frames import linear_frame_cases  # noqa: E402
 from .minimize_frames import minimize_cases  # noqa: E402
-from .shift_frames import peak_cases, phase_cases, polyphase_cases  # noqa: E402
+from .shift_frames import learned_shift_cases, peak_cases, phase_cases, polyphase_cases  # noqa: E402
 
 FRAMES[frames.Minimal] += linear_frame_cases() + minimal_graph_cases()
 FRAMES[frames.Relabel] = relabel_cases()
@@ -818,6 +818,8 @@ FRAMES[frames.Eigenvectors] = eigen_cases()
 FRAMES[frames.Probabilistic] = probabilistic_cases()
 FRAMES[frames.Canonicalizer] = canonicalizer_cases()
 FRAMES[frames.Minimize] = minimize_cases()
+FRAMES[frames.Canonicalizer] += learned_shift_cases(frames.Canonicalizer)
+FRAMES[frames.Probabilistic] += learned_shift_cases(frames.Probabilistic)
 FRAMES[frames.Phase] = phase_cases()
 FRAMES[frames.Peak] = peak_cases()
 FRAMES[frames.Polyphase] = polyphase_cases()

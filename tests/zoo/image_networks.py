@@ -60,6 +60,11 @@ IMAGE_NETWORKS: dict[type, list[ImageCase]] = {
         ImageCase(nn.ImageScorer, D4, (CHANNELS,), (225, 300), {"size": 32}),
         ImageCase(nn.ImageScorer, D4, (CHANNELS,), (33, 33), {"size": 8, "width": 4}),
     ],
+    nn.CircularScorer: [
+        ImageCase(nn.CircularScorer, groups.Torus(24, 24), (CHANNELS,)),
+        ImageCase(nn.CircularScorer, groups.Torus(7, 10), (CHANNELS,), (7, 10), {"layers": 4, "width": 5}),
+        ImageCase(nn.CircularScorer, groups.Torus(1, 12), (CHANNELS,), (1, 12), {"layers": 0}),
+    ],
     nn.GroupCNN: [
         ImageCase(nn.GroupCNN, C4, (C4, CHANNELS)),
         ImageCase(nn.GroupCNN, D4, (D4, CHANNELS), (31, 44)),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from coset import actions, frames, groups
+from coset import nn as circular
 from coset.actions.base import Action
 
 from .frames import BATCH, FrameCase, Make, Out, Symmetric, case
@@ -156,3 +157,17 @@ def polyphase_cases() -> list[FrameCase]:
         strided_case(frames.Polyphase(2), (6, 8), (1, 2), "dense"),
         strided_case(frames.Polyphase(2, Shapeless()), (4, 6), (2, 1), "pool"),
     ]
+
+
+def scorer(channels: int, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """Scores of all shifts, with fixed weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return circular.CircularScorer(channels, width=6, layers=2).to(dtype)
+
+
+def learned_shift_cases(kind: Any) -> list[FrameCase]:
+    """Learned frames of shifts: scores of all of them from one circular network."""
+    T = groups.Torus(4, 6)
+    dense = {"field": Out(actions.Field(T), False, (2, 4, 6)), "score": Out(actions.Trivial(T), False, (3,))}
+    return [case(kind(scorer(2)), actions.Image(T), dense, noise(2, 4, 6), repeating(2, 4, 6), "shifts")]

@@ -20,7 +20,9 @@ from ..tree import Tree, leaves, tree_map
 from .average import LARGEST, Full
 from .base import Frame
 from .minimal import Minimal
+from .phase import Phase
 from .relabel import order_nodes
+from .shifts import shifts_images
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def exact_frame(source: Action, target: Action | None) -> Frame | None:
     if group.permutes and group.dim is None:
         with contextlib.suppress(CosetError):
             choices.append(order_nodes(source))
+    if shifts_images(source):
+        choices.append(Phase())
     if group.finite and not group.permutes and group.order <= LARGEST:
         choices.append(Full())
     for frame in choices:
@@ -165,6 +169,8 @@ def automorphisms(anchors: Anchors, group: Group, elements: Tree, at: Layout) ->
     found = anchors.found
     if found is None or found.orbits is None:
         return None
+    if hasattr(found.orbits, "beside"):  # stabilizers of shifts, which commute with the elements
+        return found.orbits.beside(anchors.tied.nonzero().flatten(), *anchors.weights.shape, elements)
     known: Orbits = found.orbits
     permutation: Tensor = group.permutation(elements)  # type: ignore[assignment]
     draws, samples, n = permutation.shape

@@ -162,6 +162,12 @@ class ShiftFrame(Frame):
         return copy.deepcopy(self).align(loader)
 
 
+def shifts_images(source: Action) -> bool:
+    """Whether the group of a source shifts images around a circle in both axes."""
+    sizes = getattr(source.group, "sizes", None)
+    return sizes is not None and len(sizes) == 2 and any(isinstance(leaf, Raster) for leaf in source.items().values())
+
+
 def representatives(won: Bool[Tensor, "B H W"], still: Bool[Tensor, "B H W"]) -> tuple[Tensor, Tensor]:
     """One winner of every class of winners with the same canonical form.
 

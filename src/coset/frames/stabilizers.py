@@ -76,6 +76,20 @@ class StillShifts:
         """Those of some canonical images."""
         return StillShifts(self.still[rows], self.group)
 
+    def beside(self, rows: Tensor, count: int, samples: int, elements: Tensor) -> StillShifts:
+        """These, at some samples of a batch, beside others with the identity alone.
+
+        Args:
+            rows: (T,) the samples that these belong to, ``count`` canonical images each.
+            count: canonical images of each sample.
+            samples: how many samples there are.
+            elements: (draws * count, samples, 2), of which as many copies are made.
+        """
+        wide = torch.zeros(count, samples, *self.still.shape[1:], dtype=torch.bool, device=self.still.device)
+        wide[..., 0, 0] = True
+        wide = wide.index_copy(1, rows, self.still.unflatten(0, (count, -1)))
+        return StillShifts(wide.repeat(elements.shape[0] // count, 1, 1, 1).flatten(0, 1), self.group)
+
     def per_edge(self, action: Action, y: Tensor, at: Layout) -> bool:
         """Images have no edges."""
         return False
