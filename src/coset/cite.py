@@ -86,6 +86,17 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {2306.02866},
   archiveprefix = {arXiv}
 }""",
+    "lee2018bayesian": """@article{lee2018bayesian,
+  title = {Bayesian Attitude Estimation With the Matrix {Fisher} Distribution on {SO(3)}},
+  author = {Lee, Taeyoung},
+  journal = {IEEE Transactions on Automatic Control},
+  volume = {63},
+  number = {10},
+  pages = {3377--3392},
+  year = {2018},
+  eprint = {1710.03746},
+  archiveprefix = {arXiv}
+}""",
     "lebedev1999quadrature": """@article{lebedev1999quadrature,
   title = {A Quadrature Formula for the Sphere of the 131st Algebraic Order of Accuracy},
   author = {Lebedev, V. I. and Laikov, D. N.},
@@ -143,6 +154,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   booktitle = {Advances in Neural Information Processing Systems},
   year = {2023},
   eprint = {2310.01647},
+  archiveprefix = {arXiv}
+}""",
+    "panigrahi2024improved": """@inproceedings{panigrahi2024improved,
+  title = {Improved Canonicalization for Model Agnostic Equivariance},
+  author = {Panigrahi, Siba Smarak and Mondal, Arnab Kumar},
+  booktitle = {Workshop on Equivariant Vision, Conference on Computer Vision and Pattern Recognition},
+  year = {2024},
+  eprint = {2405.14089},
   archiveprefix = {arXiv}
 }""",
     "pozdnyakov2023smooth": """@inproceedings{pozdnyakov2023smooth,

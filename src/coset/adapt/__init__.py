@@ -8,8 +8,8 @@ from .fitting import fit
 from .gate import Gate
 from .loss import Function, Loss, Sum
 from .model_prior import ModelPrior
-from .objective import Objective, Outcome
-from .options import Fitted, Options
+from .objective import Batch, Objective, Outcome, read_batch, training_mode
+from .options import Fitted, Options, make_optimizer
 from .prior import HistogramPrior, IdentityPrior
 from .realign import Assigned, Round, realign
 from .rotations import MatrixFisher, VonMises
@@ -19,6 +19,7 @@ from .task import Task, cross_entropy, logits, squared_error
 __all__ = [
     "Accuracy",
     "Assigned",
+    "Batch",
     "Contrastive",
     "Fitted",
     "Function",
@@ -46,7 +47,10 @@ __all__ = [
     "index_consistency",
     "load_weights",
     "logits",
+    "make_optimizer",
+    "read_batch",
     "realign",
     "save_weights",
     "squared_error",
+    "training_mode",
 ]

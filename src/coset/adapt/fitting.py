@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ..frames.base import Frame
 from ..symmetrized import Symmetrized
 from . import distributed
 from .loss import Loss
-from .objective import Objective, absent, read_batch, training
+from .objective import Objective, Outcome, absent, read_batch, training
 from .options import Fitted, Options
 from .prior import IdentityPrior
 from .progress import watched
@@ -115,6 +114,7 @@ def _epoch(state: State, called: nn.Module, loader: Any, epoch: int, device: tor
         with torch.autocast(device.type, options.precision, enabled=options.precision is not None):
             outcome = called(batch.inputs, batch.targets, batch.index, options.generator)
         seen = _same(outcome.structure, seen)
+        _finite(outcome, epoch)
         _advance(state, outcome.loss)
         row = {"loss": outcome.loss.detach(), **outcome.parts}
         values = torch.stack([value.to(torch.float64) for value in row.values()])
@@ -125,12 +125,19 @@ def _epoch(state: State, called: nn.Module, loader: Any, epoch: int, device: tor
     if state.schedule is not None:
         state.schedule.step()
     means = (distributed.averaged(sums) / (count * distributed.world())).tolist()
-    found = dict(zip(row, means, strict=True))
-    if not all(map(math.isfinite, means)):
-        raise InputError(
-            explain(f"the means {found} in epoch {epoch + 1}", "finite losses", "lower the learning rate, or pass Options(clip=1.0)")
-        )
-    return found
+    return dict(zip(row, means, strict=True))
+
+
+def _finite(outcome: Outcome, epoch: int) -> None:
+    """Refuse a loss that is not finite, before it reaches the weights.
+
+    Raises:
+        InputError: with its parts.
+    """
+    if not bool(torch.isfinite(outcome.loss.detach())):
+        parts = {name: float(value) for name, value in outcome.parts.items()}
+        given = f"the loss {float(outcome.loss.detach())} with the parts {parts} in epoch {epoch + 1}"
+        raise InputError(explain(given, "a finite loss", "look at the data, lower the learning rate, or pass Options(clip=1.0)"))
 
 
 def _advance(state: State, loss: Tensor) -> None:

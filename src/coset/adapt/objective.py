@@ -130,7 +130,7 @@ def training(model: Symmetrized, joint: bool) -> Iterator[None]:
     modes = {part: part.training for part in model.modules()}
     predictor = model.model if isinstance(model.model, nn.Module) else None
     frozen = [] if joint or predictor is None else [(p, p.requires_grad) for p in predictor.parameters()]
-    learn(model, joint)
+    training_mode(model, joint)
     try:
         yield
     finally:
@@ -140,7 +140,7 @@ def training(model: Symmetrized, joint: bool) -> Iterator[None]:
             part.training = mode
 
 
-def learn(model: Symmetrized, joint: bool) -> None:
+def training_mode(model: Symmetrized, joint: bool) -> None:
     """Training mode; a predictor that does not learn is frozen and in eval mode."""
     model.train()
     if not joint and isinstance(model.model, nn.Module):

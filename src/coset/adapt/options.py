@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -90,3 +91,21 @@ class Fitted:
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {value:.4g}" for name, value in self.history[-1].items()) if self.history else "nothing"
         return f"Fitted({len(self.history)} epochs, {self.resumed} of them resumed; last: {last})"
+
+
+def make_optimizer(model: Symmetrized, options: Options) -> Optimizer:
+    """The optimizer of the canonicalizer's parameters, and of the predictor's at their own rate if it learns.
+
+    Raises:
+        InputError: where there is nothing to train.
+    """
+    groups = [{"params": [p for p in model.frame.parameters() if p.requires_grad]}]
+    if options.joint and isinstance(model.model, nn.Module):
+        groups.append({"params": [p for p in model.model.parameters() if p.requires_grad]})
+    if not any(group["params"] for group in groups):
+        given = f"{model.frame} and the predictor {type(model.model).__name__} without parameters to train"
+        raise InputError(explain(given, "a canonicalizer that learns", "use a learned frame, or Options(predictor_rate=1.0)"))
+    optimizer = options.optimizer([group for group in groups if group["params"]])
+    if len(groups) == 2:
+        optimizer.param_groups[-1]["lr"] *= options.predictor_rate
+    return optimizer

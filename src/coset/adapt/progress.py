@@ -32,4 +32,4 @@ def watched(batches: Iterable[Any], label: str, progress: bool | None) -> Iterat
             return
         raise require_extra("rich", "report") from error
     size = len(batches) if isinstance(batches, Sized) else None
-    yield from track(batches, label, total=size, console=Console(stderr=True), transient=True)
+    yield from track(batches, label, total=size, console=Console(stderr=True, force_terminal=True if progress else None), transient=True)

@@ -20,7 +20,7 @@ class Concentrated(Loss):
     With several elements it is the mean of the divergences by their weights. Gradients reach the elements.
     """
 
-    references = ("mondal2023equivariant",)
+    references = ("lee2018bayesian", "mondal2023equivariant")
 
     def __init__(self, parameter: Tensor, spread: float):
         self.parameter, self.spread = parameter, spread

@@ -13,10 +13,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..errors import InputError, explain
 from . import checkpoint, distributed
 from .objective import Objective
-from .options import Options
+from .options import Options, make_optimizer
 
 
 @dataclass
@@ -48,16 +47,7 @@ class State:
         Raises:
             InputError: where there is nothing to train.
         """
-        groups = [{"params": [p for p in objective.model.frame.parameters() if p.requires_grad]}]
-        if options.joint and isinstance(objective.model.model, nn.Module):
-            groups.append({"params": [p for p in objective.model.model.parameters() if p.requires_grad]})
-        groups = [group for group in groups if group["params"]]
-        if not groups:
-            given = f"{objective.model.frame} and the predictor {type(objective.model.model).__name__} without parameters to train"
-            raise InputError(explain(given, "a canonicalizer that learns", "use a learned frame, or Options(predictor_rate=1.0)"))
-        optimizer = options.optimizer(groups)
-        if options.joint:
-            optimizer.param_groups[-1]["lr"] *= options.predictor_rate
+        optimizer = make_optimizer(objective.model, options)
         schedule = options.schedule(optimizer, options.epochs) if options.schedule is not None else None
         scaler = torch.amp.GradScaler(device.type, enabled=options.precision == torch.float16 and device.type == "cuda")
         return cls(objective, options, optimizer, schedule, scaler, generators(options, loader))
