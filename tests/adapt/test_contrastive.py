@@ -10,7 +10,7 @@ from torch import nn
 
 from coset import CosetError, actions, adapt, audit, frames, groups, symmetrize
 from coset.adapt.contrastive import apart_term, identity_term, turned_back
-from tests.adapt.parts import IMAGES, Turns, cnn, step
+from tests.adapt.parts import CLASSES, IMAGES, Turns, cnn, step
 
 C8 = groups.Cyclic(8)
 
@@ -104,6 +104,36 @@ def test_descent_makes_upright_the_best_pose():
         assert (chosen == k).all()
 
 
+def test_the_frame_that_minimizes_the_energy_has_the_probabilities_of_the_loss():
+    energy = embedding()
+    x = torch.rand(6, 1, 8, 8)
+    frame = frames.Minimize(energy, gradient=frames.Blended(temperature=0.1))
+    here = step(frame, x)
+    scores = energy.scores(adapt.Contrastive(energy).orbit(here)).mT
+    assert torch.allclose(here.log_probabilities, torch.log_softmax(scores / 0.1, -1), atol=1e-4)
+    assert torch.allclose(adapt.IdentityPrior()(here), adapt.Contrastive(energy, apart=0.0)(here), atol=1e-4)
+    for k in range(4):
+        moved = frame.bind(IMAGES).eval()(torch.rot90(x, k, (-2, -1)))
+        assert torch.equal(moved.elements[0], (here.log_probabilities.argmax(-1) + k) % 4)
+
+
+def test_the_expected_task_has_the_exact_gradient_of_the_scores():
+    torch.manual_seed(0)
+    energy = nn.Sequential(cnn(1), nn.Flatten(0)).double()
+    predictor = cnn(3).double()
+    x, y = torch.rand(5, 1, 8, 8, dtype=torch.float64), torch.randint(0, 3, (5,))
+    frame = frames.Minimize(energy, gradient=frames.Expected(top=4))
+    here = adapt.Step(symmetrize(predictor, CLASSES, frame).train(), x, y)
+    found = adapt.Task()(here)
+    poses = torch.stack([torch.rot90(x, -k, (-2, -1)) for k in range(4)])
+    losses = torch.stack([nn.functional.cross_entropy(predictor(pose), y, reduction="none") for pose in poses])
+    wanted = (torch.softmax(-torch.stack([energy(pose) for pose in poses]), 0) * losses).sum(0)
+    assert torch.allclose(found, wanted)
+    weights = list(energy.parameters())
+    for one, two in zip(torch.autograd.grad(found.sum(), weights), torch.autograd.grad(wanted.sum(), weights), strict=True):
+        assert torch.allclose(one, two, atol=1e-10)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -142,6 +172,7 @@ def bars(count, generator):
     return ((y > 0.2) & (z.abs() < 0.4)).float() + torch.rand(count, 1, 8, 8, generator=generator)
 
 
+@pytest.mark.slow
 def test_training_makes_the_index_of_eighth_turns_consistent_more_than_the_prior_alone():
     g = torch.Generator().manual_seed(0)
     source = actions.Image(C8)
@@ -152,7 +183,7 @@ def test_training_makes_the_index_of_eighth_turns_consistent_more_than_the_prior
         frame = frames.Canonicalizer(Turns(nn.Sequential(cnn(1), nn.Flatten(0)), source))
         model = symmetrize(lambda x: x.flatten(1), source >> actions.Trivial(C8), frame)
         optimizer = torch.optim.Adam(frame.parameters(), 3e-3)
-        for _ in range(100):
+        for _ in range(80):
             value = loss(adapt.Step(model, x, generator=g)).mean()
             optimizer.zero_grad()
             value.backward()

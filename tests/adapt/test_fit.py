@@ -202,6 +202,7 @@ def run(*arguments):
     return subprocess.run([sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=240)
 
 
+@pytest.mark.slow
 def test_a_killed_fit_loses_less_than_an_epoch_and_ends_bit_by_bit_the_same(tmp_path):
     whole = run(HERE / "killed.py", tmp_path / "whole", tmp_path / "whole.pt")
     assert whole.returncode == 0, whole.stderr
