@@ -114,13 +114,13 @@ def train(name: str, known: Digits, options: Options, path: Path | None) -> tupl
 def train_scores(known: Digits, options: Options, path: Path | None) -> tuple[nn.Module, float]:
     """Scores of shifts, trained to say "not shifted" on centred digits: the prior alone, the classifier is not asked."""
     torch.manual_seed(options.seed)
-    parts = nn.ModuleDict({"scores": CircularScorer(1)})
+    parts = nn.ModuleDict({"scores": CircularScorer(1, layers=4)})
 
     def loss(step: int) -> Tensor:
         batch = known[torch.randint(len(known.classes), (BATCH,))]
         return -log_softmax(parts["scores"](batch.images), 1)[:, 0].mean()
 
-    steps = max(len(known.classes) // BATCH // 2, 1)
+    steps = len(known.classes) // BATCH
     return parts["scores"], trained(parts, loss, steps, path, rate=5e-3, plan=f"scores, {len(known.classes)} digits, seed {options.seed}")
 
 

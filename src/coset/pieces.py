@@ -11,10 +11,11 @@ from torch import Tensor
 from .actions.base import Action
 from .actions.layout import Layout
 from .actions.trees import visit
+from .errors import InputError, describe, explain
 from .measure import Measure
-from .moments import Between, Whole, squared, summed
+from .moments import Between, Whole, beside, squared, summed
 from .transport import averageable, mean_and_spread, per_row
-from .tree import Tree
+from .tree import Tree, children, is_container
 
 
 def pieces(measure: Measure, parts: list[Tensor], chunk: int | None) -> Iterator[tuple[Measure, Tensor, Tensor]]:
@@ -64,6 +65,29 @@ def restricted(piece: Measure, share: Tensor, chosen: Tensor) -> tuple[Measure, 
     """The part of a normalized piece on chosen elements (K,), normalized, and its share of the whole."""
     part, more = piece.weighted(chosen.to(piece.weights.dtype)[:, None]).normalized()
     return part, share * more
+
+
+def structure(output: Any) -> Any:
+    """The kinds and keys of nested containers; None for what is inside of them."""
+    if not is_container(output):
+        return None
+    return type(output), {key: structure(value) for key, value in children(output).items()}
+
+
+def changed(name: str, before: Any, after: Any) -> InputError:
+    """The error about a model whose outputs have one structure in one call and another in the next."""
+    return InputError(
+        explain(
+            f"{name} is {told(after)}, and was {told(before)} in an earlier call of the model for the same batch",
+            "outputs of one structure and shape",
+            "return the same entries for every input, or wrap the model so that it does",
+        )
+    )
+
+
+def told(output: Any) -> str:
+    """An output in a message: containers with their keys."""
+    return f"a {type(output).__name__} with entries {list(children(output))}" if is_container(output) else describe(output)
 
 
 class Draws:
@@ -127,6 +151,8 @@ class Running:
         fresh = not self.leaves
         if fresh:
             self._like = carried
+        elif structure(carried) != structure(self._like):
+            raise changed("output", self._like, carried)
         known = iter(self.leaves)
         found: list[_Leaf] = []
         plan = None if self.draws is None else self.draws.plan(piece, own)  # type: ignore[arg-type]
@@ -138,7 +164,10 @@ class Running:
                 leaf.whole.mean = values if fresh else leaf.whole.mean
                 return values
             if not fresh:
-                averageable(values, name)
+                if leaf.whole.share is None or leaf.whole.mean.shape[1:] != values.shape[2:]:
+                    raise changed(name, leaf.whole.mean, values[0])
+                if leaf.pick(share, values, name, self.at):
+                    return values
             mean, deviation = mean_and_spread(piece, values, self.at, name, self.spread)
             leaf.whole.add(per_row(share[None], self.at, mean)[0], mean, deviation)
             if plan is not None and (mean.is_floating_point() or mean.is_complex()):
@@ -192,6 +221,20 @@ class _Leaf:
         if bool(plan.done.any()):
             self.between.add(total[plan.done], sums[plan.done])
         self.weights, self.sums = total[~plan.done], sums[~plan.done]
+
+    def pick(self, share: Tensor, values: Tensor, name: str, at: Layout) -> bool:
+        """Take in labels of samples that are in one piece whole; False for numbers, which are averaged instead.
+
+        Raises:
+            InputError: for labels of samples that come in several pieces.
+        """
+        if values.is_floating_point() or values.is_complex():
+            return False
+        if values.shape[0] > 1 or bool(((share > 0) & (share < 1)).any()):
+            averageable(values, name)
+        rows = per_row(share[None], at, values[0])[0]
+        self.whole.mean = torch.where(beside(rows, values[0]) > 0, values[0], self.whole.mean)
+        return True
 
     @property
     def measured(self) -> bool:

@@ -18,7 +18,7 @@ from .errors import FrameError, InputError, SignatureError, explain
 from .frames.base import Frame, traced
 from .frames.until import Until, patience
 from .measure import Measure
-from .pieces import Draws, Running, excess, in_one, pieces, restricted
+from .pieces import Draws, Running, changed, excess, in_one, pieces, restricted, structure
 from .refine import refine
 from .stats import Stats
 from .transport import add, canonicalize, carry, coset_term, shape_classes
@@ -297,6 +297,9 @@ def _check_outputs(target: Action, outputs: Tree) -> None:
 def _concatenate(pieces: list[Any]) -> Any:
     """Join the outputs of chunks along the batch axis."""
     head = pieces[0]
+    for piece in pieces[1:]:
+        if structure(piece) != structure(head) or (isinstance(head, Tensor) and piece.shape[1:] != head.shape[1:]):
+            raise changed("output", head, piece)
     if isinstance(head, Tensor):
         return torch.cat(pieces) if head.dim() else head
     if not is_container(head):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import SignatureError, explain
+from ..errors import InputError, SignatureError, explain
 from ..groups.base import Group
 from ..tree import Tree
 from .layout import Layout
 from .pixels import grid_sizes, nearest_turn, plane_matrix
 from .places import Places, Size, move_places
+
+SLACK = 1e-2
+"""By how many pixels rounding may move a box over the border."""
 
 
 class Boxes(Places):
@@ -61,6 +64,38 @@ class Boxes(Places):
         moved = move_places(self, g, corners, size)
         hull = torch.cat([moved.amin(-2), moved.amax(-2)], -1)
         return self._clipped(g, hull, size) if self.clip else hull
+
+    def check_finite(self, x: Tree, name: str = "input") -> None:
+        """Refuse NaN and infinity, and boxes outside of an image whose size is declared.
+
+        Raises:
+            InputError: naming the samples.
+        """
+        super().check_finite(x, name)
+        if not isinstance(self.size, str):
+            self.check_inside(x, name)
+
+    def check_inside(self, x: Tree, name: str = "input", at: Layout | None = None) -> None:
+        """Refuse boxes outside of the image, or with corners in the wrong order; hulls of tilted boxes and clipped ones may reach out.
+
+        Raises:
+            InputError: naming the samples.
+        """
+        if not self.exact or self.clip or not x.numel():
+            return
+        height, width = self.image_size(at)
+        low, high = x.detach()[..., :2], x.detach()[..., 2:]
+        size = torch.tensor([width, height], device=x.device, dtype=torch.float64)
+        wrong = (low.double() < -0.5 - SLACK) | (high.double() > size - 0.5 + SLACK) | (high < low)
+        if bool(wrong.any()):
+            rows = wrong.flatten(1).any(1).nonzero().flatten()[:5].tolist()
+            raise InputError(
+                explain(
+                    f"{name} with boxes outside of the image or of negative size in samples {rows}",
+                    f"x1 <= x2 between -0.5 and {width - 0.5}, y1 <= y2 between -0.5 and {height - 0.5}",
+                    "check the order (x1, y1, x2, y2) and the units (pixels), or declare clip=True",
+                )
+            )
 
     def _clipped(self, g: Tree, hull: Tensor, size: tuple[int, int]) -> Tensor:
         """Cut off at the border; the border of the moved image is that of an image without shift or tilt."""

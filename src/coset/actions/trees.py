@@ -191,6 +191,8 @@ class Branches(Action):
 
         def look(leaf: Action, value: Any, path: str) -> Any:
             leaf.check_finite(value, path)
+            if hasattr(leaf.core(), "check_inside"):
+                leaf.core().check_inside(value, path, self.layout(x))  # type: ignore[attr-defined]
             return value
 
         self.visit(x, look, name)

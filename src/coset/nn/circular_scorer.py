@@ -62,8 +62,8 @@ class CircularScorer(nn.Module):
         if not isinstance(x, Tensor) or x.dim() != 4 or x.shape[1] != self.channels:
             raise InputError(explain(describe(x), f"images (B, {self.channels}, H, W)", "build CircularScorer with their channels"))
         x = x.to(self.out.weight.dtype)
-        for layer in self.layers:
-            x = nn.functional.silu(layer(around(x, layer.dilation[0])))
+        for number, layer in enumerate(self.layers):
+            x = nn.functional.silu(layer(around(x, 2**number)))
         scores = self.out(x).flatten(1)
         return scores if noise is None else scores + noise.to(scores.dtype)
 
