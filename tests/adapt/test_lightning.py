@@ -54,3 +54,13 @@ def test_the_module_is_the_model():
     module = Adaptation(symmetrize(tiny_predictor(), CLASSES, tiny()), LOSS)
     x = torch.rand(3, 1, 4, 4)
     assert torch.equal(module.eval()(x), module.model(x))
+
+
+def test_the_class_is_found_by_its_name_and_pickles():
+    import pickle
+
+    from coset.interop import lightning_
+
+    assert lightning_.Adaptation is Adaptation
+    assert pickle.loads(pickle.dumps(Adaptation)) is Adaptation
+    assert issubclass(Adaptation, lightning.LightningModule)
