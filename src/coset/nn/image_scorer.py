@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, relu
+from torch.nn.functional import relu
 
 from ..errors import InputError, explain
 from ..tree import Tree
@@ -37,7 +37,7 @@ class ImageScorer(nn.Module):
 
     references = ("kaba2023equivariance",)
 
-    def __init__(self, channels: int, size: int = 16, width: int = 24):
+    def __init__(self, channels: int, size: int = 16, width: int = 16):
         super().__init__()
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in (channels, width)):
             raise InputError(
@@ -47,8 +47,8 @@ class ImageScorer(nn.Module):
         if size % 4:
             raise InputError(explain(f"size={size}", "a multiple of 4", f"pass size={size + 4 - size % 4}"))
         self.channels = channels
-        self.one, self.two = nn.Conv2d(channels, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
-        self.three, self.out = nn.Conv2d(width, 2 * width, 3, padding=1), nn.Linear(2 * width, 1)
+        self.one, self.two = nn.Conv2d(channels, width, 3, 2, 1), nn.Conv2d(width, 2 * width, 3, 2, 1)
+        self.three, self.out = nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.Linear(2 * width * (size // 4) ** 2, 1)
 
     def forward(self, inputs: Tree, noise: Tensor | None = None) -> Tensor:
         """The energies (B,) of images (B, C, H, W)."""
@@ -61,8 +61,6 @@ class ImageScorer(nn.Module):
     def score(self, small: Tensor) -> Tensor:
         """The energies (B,) of small images."""
         h = small.to(self.one.weight.dtype) * self.disk.mask.to(self.one.weight.dtype)
-        h = avg_pool2d(relu(self.one(h)), 2)
-        h = avg_pool2d(relu(self.two(h)), 2)
-        h = relu(self.three(h)).mean((-2, -1))
+        h = relu(self.three(relu(self.two(relu(self.one(h)))))).flatten(1)
         wide = torch.promote_types(h.dtype, torch.float32)
         return (h.to(wide) * self.out.weight[0].to(wide)).sum(-1) + self.out.bias.to(wide)
