@@ -48,7 +48,7 @@ class ImageScorer(nn.Module):
             raise InputError(explain(f"size={size}", "a multiple of 4", f"pass size={size + 4 - size % 4}"))
         self.channels = channels
         self.one, self.two = nn.Conv2d(channels, width, 3, 2, 1), nn.Conv2d(width, 2 * width, 3, 2, 1)
-        self.three, self.out = nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.Linear(2 * width * (size // 4) ** 2, 1)
+        self.three, self.out = nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.Linear(2 * width * (size // 4) ** 2, 1, bias=False)
 
     def forward(self, inputs: Tree, noise: Tensor | None = None) -> Tensor:
         """The energies (B,) of images (B, C, H, W)."""
@@ -63,4 +63,4 @@ class ImageScorer(nn.Module):
         h = small.to(self.one.weight.dtype) * self.disk.mask.to(self.one.weight.dtype)
         h = relu(self.three(relu(self.two(relu(self.one(h)))))).flatten(1)
         wide = torch.promote_types(h.dtype, torch.float32)
-        return (h.to(wide) * self.out.weight[0].to(wide)).sum(-1) + self.out.bias.to(wide)
+        return (h.to(wide) * self.out.weight[0].to(wide)).sum(-1)
