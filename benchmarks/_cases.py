@@ -11,7 +11,7 @@ from torch import Tensor
 
 import coset
 from coset import actions, frames, groups
-from coset.nn import DeepSets, VectorNeurons
+from coset.nn import DeepSets, GroupCNN, ImageScorer, VectorNeurons
 
 S = groups.Symmetric()
 
@@ -92,6 +92,17 @@ def circular(d: int) -> actions.Action:
 def fractional(d: int) -> actions.Action:
     """Images under shifts by fractions of a pixel."""
     return actions.Periodic(groups.RealTorus(16, 16))
+
+
+def picture(batch: int, n: int, d: int) -> Tensor:
+    """Images of n pixels, eight more along each side."""
+    side = int(n**0.5 + 0.999) + 8
+    return torch.randn(batch, d, side, side)
+
+
+def height(x: Tensor) -> Tensor:
+    """An energy of points with one minimum or two: how high they stand, later ones counting more."""
+    return (torch.tanh(x[..., -1]) * torch.arange(1.0, 1.0 + x.shape[1], dtype=x.dtype)).mean(1)
 
 
 def adjacency(batch: int, n: int) -> Tensor:
@@ -194,6 +205,21 @@ CASES = (
         cloud,
         (3, 6),
     ),
+    Case(
+        frames.Canonicalizer,
+        "Dihedral(4) on images",
+        lambda d: frames.Canonicalizer(GroupCNN(groups.Dihedral(4), d, size=8)),
+        lambda d: actions.Image(groups.Dihedral(4)),
+        picture,
+    ),
+    Case(
+        frames.Minimize,
+        "Dihedral(4) on images",
+        lambda d: frames.Minimize(ImageScorer(d, size=8)),
+        lambda d: actions.Image(groups.Dihedral(4)),
+        picture,
+    ),
+    Case(frames.Minimize, "SO(d)", lambda d: frames.Minimize(height), points(groups.SpecialOrthogonal), cloud, (2, 3)),
     Case(frames.Sort, "S_n", lambda d: frames.Sort(), lambda d: actions.Permute(S, -2), cloud, (3, 6)),
     linear("O(d), ordered", groups.Orthogonal),
     linear("E(d), ordered", groups.Euclidean),

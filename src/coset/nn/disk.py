@@ -58,14 +58,14 @@ class Disk(nn.Module):
 
     def _shrunk(self, x: Tensor) -> Tensor:
         """Means over windows, as whole numbers of at most 2^11 in size."""
-        down, across = (windows(length, self.size, x) for length in x.shape[-2:])
-        counts = down.sum(1)[:, None] * across.sum(1)
         most = (x.shape[-2] // self.size + 2) * (x.shape[-1] // self.size + 2)
         digits = min(DIGITS, EXACT - (most - 1).bit_length())
         brightest = x.detach().abs().amax((-3, -2, -1), keepdim=True)
         unit = torch.exp2(digits - torch.ceil(torch.log2(brightest.clamp_min(DARKEST))))
-        summed = summed_rows(summed_rows(whole(x * unit), down).mT, across).mT
-        return whole(summed / counts * 2.0 ** (DIGITS - digits))
+        columns, down = summed_rows(whole(x * unit), self.size)
+        summed, across = summed_rows(columns.mT, self.size)
+        counts = across * (down.mT if isinstance(down, Tensor) else down)
+        return whole((summed / counts).mT * 2.0 ** (DIGITS - digits))
 
     def _standard(self, y: Tensor) -> Tensor:
         """Means over the disk subtracted, zeros outside, the largest entry one."""
@@ -83,10 +83,13 @@ def windows(length: int, size: int, like: Tensor) -> Tensor:
     return ((pixel >= start[:, None]) & (pixel < stop[:, None])).to(like.dtype)
 
 
-def summed_rows(x: Tensor, over: Tensor) -> Tensor:
-    """Sums of the rows of ``x`` (..., H, W) over windows (size, H), shape (..., size, W)."""
-    size, length = over.shape
-    return over @ x if length % size else x.unflatten(-2, (size, length // size)).sum(-2)
+def summed_rows(x: Tensor, size: int) -> tuple[Tensor, Tensor | int]:
+    """Sums of the rows of ``x`` (..., H, W) over windows, shape (..., size, W), and how many rows they have, (size, 1) or one number."""
+    length = x.shape[-2]
+    if length % size == 0:
+        return x.unflatten(-2, (size, length // size)).sum(-2), length // size
+    over = windows(length, size, x)
+    return over @ x, over.sum(1, keepdim=True)
 
 
 def whole(x: Tensor) -> Tensor:
