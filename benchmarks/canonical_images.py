@@ -90,10 +90,10 @@ def overhead(bench: Bench) -> None:
         if not found:
             bench.add(name, None)
             continue
-        bare, x = resnet(depth), torch.rand(2 if bench.smoke else BATCH, 3, size, size)
+        bare, x = resnet(depth), torch.rand(2 if bench.smoke else BATCH if size == 32 else 4, 3, size, size)
         model = coset.symmetrize(bare, actions.Image(C4) >> actions.Trivial(C4), frames.Minimize(ImageScorer(3))).eval()
         with torch.no_grad():
-            alone, whole = medians(1 if bench.smoke else 21 if size == 32 else 5, lambda: bare(x), lambda: model(x))  # noqa: B023
+            alone, whole = medians(1 if bench.smoke else 21 if size == 32 else 3, lambda: bare(x), lambda: model(x))  # noqa: B023
         bench.add(name, whole / alone, " x", at_most=1.1)
 
 
