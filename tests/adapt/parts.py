@@ -81,6 +81,19 @@ def tiny_data(batches: int = 4, size: int = 8) -> list[tuple[Tensor, Tensor]]:
 ADAM = partial(torch.optim.Adam, lr=1e-2)
 
 
+def fit(frame=None, predictor=None, loader=None, **more):
+    """A quick fit."""
+    options = more.pop("options", adapt.Options(epochs=3, optimizer=ADAM))
+    return adapt.fit(
+        frame or tiny(),
+        predictor,
+        tiny_data() if loader is None else loader,
+        signature=more.pop("signature", CLASSES),
+        options=options,
+        **more,
+    )
+
+
 def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """1,200 handwritten digits for training, 597 for testing, 8 x 8."""
     datasets = pytest.importorskip("sklearn.datasets", reason="needs scikit-learn")

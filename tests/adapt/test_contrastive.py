@@ -10,6 +10,8 @@ from torch import nn
 
 from coset import CosetError, actions, adapt, audit, frames, groups, symmetrize
 from coset.adapt.contrastive import apart_term, identity_term, turned_back
+from coset.adapt.moves import every_element, other_elements
+from coset.tree import tree_map
 from tests.adapt.parts import CLASSES, IMAGES, Turns, cnn, step
 
 C8 = groups.Cyclic(8)
@@ -29,8 +31,44 @@ def test_without_a_temperature_cosines_cannot_come_below_the_stated_floor():
 
 def test_the_orbit_is_the_inputs_turned_back_in_the_order_of_the_elements():
     x = torch.rand(3, 1, 8, 8)
-    found = turned_back(step(frames.Full(), x))
+    found = turned_back(step(frames.Full(), x), every_element(IMAGES, x))
     assert torch.equal(found, torch.cat([torch.rot90(x, -k, (-2, -1)) for k in range(4)]))
+
+
+D4 = groups.Dihedral(4)
+
+
+def test_images_that_are_not_square_have_an_orbit_too():
+    x = torch.rand(3, 1, 4, 6)
+    energy = adapt.Reference(nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten()), 4)
+    signature = actions.Image(D4) >> actions.Trivial(D4)
+    found = adapt.Contrastive(energy).orbit(step(frames.Full(), x, signature=signature))
+    every = D4.elements()
+    for k in range(8):
+        g = tree_map(lambda leaf: leaf[k : k + 1].expand(3), every)  # noqa: B023
+        assert torch.allclose(found[k], energy.embed(actions.Image(D4).act(D4.inverse(g), x)), atol=1e-6)
+
+
+def test_index_consistency_draws_both_kinds_of_elements_for_images_that_are_not_square():
+    x, source = torch.rand(3, 1, 4, 6), actions.Image(D4)
+    g = torch.Generator().manual_seed(0)
+    kinds = {source.act(other_elements(source, x, g), x).shape for _ in range(30)}
+    assert kinds == {(3, 1, 4, 6), (3, 1, 6, 4)}
+    torch.manual_seed(0)
+    x, energy = x.double(), nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 1), nn.Flatten(0)).double()
+    frame = frames.Minimize(energy, gradient=frames.Blended(1e-4))
+    here = step(frame, x, signature=source >> actions.Trivial(D4), generator=g)
+    assert adapt.IndexConsistency()(here).abs().max() < 1e-3  # an exact frame is consistent: zero when it is sure
+    assert adapt.index_consistency(here.model.frame, x, generator=g).all()
+
+
+def test_the_other_elements_are_all_but_the_identity():
+    x, source, g = torch.rand(400, 1, 4, 4), actions.Image(groups.Cyclic(4)), torch.Generator().manual_seed(0)
+    assert torch.bincount(other_elements(source, x, g)).tolist()[0] == 0
+    assert torch.bincount(other_elements(source, x, g)).min() == 0
+    assert (torch.bincount(other_elements(source, x, g))[1:] > 90).all()
+    one = actions.Image(groups.Cyclic(1))
+    assert (other_elements(one, x, g) == 0).all()
 
 
 def test_energies_are_what_the_frame_minimizes():
@@ -58,7 +96,7 @@ def test_shrinking_embeddings_does_not_minimize_the_loss():
     radial = (weight.grad * weight).sum() + (bias.grad * bias).sum()
     assert abs(float(radial)) < 1e-3 * float(weight.grad.norm() * weight.norm())  # no gradient along the length
     plain = lambda e: (e.sum(0).square().sum(-1) - e.square().sum((0, 2))).mean() / 12  # noqa: E731  (without normalization)
-    raw = energy.network(turned_back(here)).unflatten(0, (4, 4))
+    raw = energy.network(turned_back(here, every_element(IMAGES, x))).unflatten(0, (4, 4))
     assert plain(0.01 * raw).abs() < 1e-3 * plain(raw).abs()  # shrinking minimizes that one
 
 

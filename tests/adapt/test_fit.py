@@ -1,38 +1,30 @@
-"""The loop: digits end to end, frozen and joint, resume after a kill, two processes, and everything that a user can get wrong."""
+"""The loop: digits end to end, frozen and joint, and everything that a user can get wrong."""
 
 from __future__ import annotations
 
 import copy
 import json
-import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from coset import CosetError, actions, adapt, assert_equivariant, frames, groups, symmetrize
-from tests.adapt.parts import ADAM, C4, CLASSES, IMAGES, Turns, canonicalizer, digits, tiny, tiny_data, tiny_predictor, trained_predictor
-
-ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
-
-
-def fit(frame=None, predictor=None, loader=None, **more):
-    """A quick fit."""
-    options = more.pop("options", adapt.Options(epochs=3, optimizer=ADAM))
-    return adapt.fit(
-        frame or tiny(),
-        predictor,
-        tiny_data() if loader is None else loader,
-        signature=more.pop("signature", CLASSES),
-        options=options,
-        **more,
-    )
-
+from tests.adapt.parts import (
+    ADAM,
+    C4,
+    CLASSES,
+    IMAGES,
+    Turns,
+    canonicalizer,
+    digits,
+    fit,
+    tiny,
+    tiny_data,
+    tiny_predictor,
+    trained_predictor,
+)
 
 # -- digits --------
 
@@ -115,6 +107,57 @@ def test_joint_training_moves_both_by_their_own_rates():
     assert torch.allclose(0.1 * moved[0], moved[1], atol=1e-7)
 
 
+def test_joint_training_moves_the_statistics_of_batchnorm():
+    predictor = nn.Sequential(nn.BatchNorm2d(1), *tiny_predictor())
+    fit(predictor=predictor, loss=adapt.Task(), options=adapt.Options(optimizer=ADAM, predictor_rate=0.5))
+    assert predictor[0].running_mean.abs() > 0.1
+    assert predictor[0].num_batches_tracked == 4
+
+
+def rates(predictor, lr=0.1, frame=None):
+    """The learning rates of the groups of an optimizer."""
+    options = adapt.Options(optimizer=partial(torch.optim.SGD, lr=lr), predictor_rate=0.5)
+    return [float(group["lr"]) for group in adapt.make_optimizer(symmetrize(predictor, CLASSES, frame or tiny()), options).param_groups]
+
+
+def test_the_share_of_the_rate_is_the_predictors_alone():
+    assert rates(tiny_predictor()) == [0.1, 0.05]
+    assert rates(nn.Flatten()) == [0.1]  # a predictor without weights leaves the canonicalizer's rate as it is
+    assert rates(tiny_predictor(), lr=torch.tensor(0.5)) == [0.5, 0.25]  # a rate that is a tensor is not shared
+    both = nn.Sequential(nn.Flatten(), nn.Linear(16, 1))
+    assert rates(both, frame=frames.Canonicalizer(Turns(both))) == [0.1]  # what is in both learns at the canonicalizer's rate
+
+
+def test_a_schedule_by_the_loss_sees_the_loss():
+    options = adapt.Options(
+        epochs=4,
+        optimizer=partial(torch.optim.SGD, lr=1e-6),
+        schedule=lambda optimizer, _: seen.append(torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)) or seen[0],
+    )
+    seen = []
+    fit(options=options)
+    assert seen[0].best < 10
+    assert seen[0].optimizer.param_groups[0]["lr"] < 2e-7
+
+
+def test_poses_that_are_common_already_survive_realignment():
+    frame = tiny()
+    fit(frame, options=adapt.Options(epochs=60, optimizer=ADAM))
+    x = torch.cat([x for x, _ in tiny_data()])
+    rounds = adapt.realign(frame, tiny_data(), signature=CLASSES, rounds=3, options=adapt.Options(epochs=10, optimizer=ADAM))
+    assert (frame.bind(IMAGES).eval()(x).elements[0] == 0).all()
+    assert rounds[-1].changed == 0.0
+
+
+def test_assigned_poses_do_not_move_with_the_frame_that_gave_them():
+    frame = tiny()
+    loss = adapt.Assigned(frame.bind(IMAGES).train())
+    before = [p.clone() for p in loss.teacher.parameters()]
+    fit(frame, loss=loss + adapt.IdentityPrior())
+    assert all(torch.equal(p, q) for p, q in zip(before, loss.teacher.parameters(), strict=True))
+    assert not any(torch.equal(p, q) for p, q in zip(before, frame.parameters(), strict=True))
+
+
 def test_the_loss_falls_and_the_history_names_its_parts():
     frame = tiny()
     fitted = fit(
@@ -194,151 +237,20 @@ def test_weights_travel_in_one_file(tmp_path):
         adapt.load_weights(frame, tmp_path / "text.safetensors")
 
 
-# -- killed and resumed --------
-
-
-def run(*arguments):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=240)
-
-
-@pytest.mark.slow
-def test_a_killed_fit_loses_less_than_an_epoch_and_ends_bit_by_bit_the_same(tmp_path):
-    whole = run(HERE / "killed.py", tmp_path / "whole", tmp_path / "whole.pt")
-    assert whole.returncode == 0, whole.stderr
-    cut = run(HERE / "killed.py", tmp_path / "cut", tmp_path / "cut.pt", 3, 4)
-    assert cut.returncode == -9
-    assert not (tmp_path / "cut.pt").exists()
-    assert json.loads((tmp_path / "cut" / "checkpoint.json").read_text())["epochs"] == 3
-    rest = run(HERE / "killed.py", tmp_path / "cut", tmp_path / "cut.pt")
-    assert rest.returncode == 0, rest.stderr
-    one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("whole.pt", "cut.pt"))
-    assert (one["resumed"], two["resumed"]) == (0, 3)
-    assert one["history"] == two["history"]
-    assert torch.equal(one["random"], two["random"])
-    assert all(torch.equal(value, two["weights"][key]) for key, value in one["weights"].items())
-    once = torch.load(tmp_path / "whole.pt", weights_only=True)["weights"]
-    assert any(not torch.equal(value, torch.zeros_like(value)) for value in once.values())
-
-
-def test_a_finished_fit_is_read_back_without_training(tmp_path):
-    first = fit(folder=tmp_path / "a")
-    again = fit(tiny(seed=5), folder=tmp_path / "a")
-    assert again.resumed == 3
-    assert again.history == first.history
-    for one, two in zip(first.model.frame.parameters(), again.model.frame.parameters(), strict=True):
-        assert torch.equal(one, two)
-    more = fit(folder=tmp_path / "a", options=adapt.Options(epochs=4, optimizer=ADAM))
-    assert (more.resumed, len(more.history)) == (3, 4)
-    assert len(list((tmp_path / "a").iterdir())) == 3  # old files are gone
-
-
-def damage(folder, kind):
-    pointer = json.loads((folder / "checkpoint.json").read_text())
-    if kind == "pointer":
-        (folder / "checkpoint.json").write_text("{")
-    elif kind == "missing":
-        (folder / pointer["files"]["state"]).unlink()
-    elif kind == "format":
-        (folder / "checkpoint.json").write_text(json.dumps({**pointer, "format": "other 7"}))
-    elif kind == "cut short":
-        file = folder / pointer["files"]["weights"]
-        file.write_bytes(file.read_bytes()[:-4])
-    elif kind == "flipped bit":
-        file = folder / pointer["files"]["weights"]
-        data = bytearray(file.read_bytes())
-        data[-1] ^= 1
-        file.write_bytes(bytes(data))
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("pointer", "cannot be read"),
-        ("missing", "is missing"),
-        ("format", "format 'other 7'"),
-        ("cut short", "content"),
-        ("flipped bit", "content"),
-    ],
-)
-def test_a_damaged_checkpoint_is_refused_with_its_file(tmp_path, kind, message):
-    fit(folder=tmp_path)
-    damage(tmp_path, kind)
-    with pytest.raises(CosetError, match=message):
-        fit(folder=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {
-                "signature": actions.Image(groups.Cyclic(2)) >> actions.Trivial(groups.Cyclic(2)),
-                "frame": frames.Canonicalizer(Turns(nn.Linear(1, 1), actions.Image(groups.Cyclic(2)))),
-            },
-            "signature",
-        ),
-        ({"frame": canonicalizer()}, "canonicalizer"),
-        ({"predictor": tiny_predictor(seed=4)}, "predictor"),
-        ({"loss": 2 * adapt.IdentityPrior()}, "loss"),
-        ({"options": adapt.Options(epochs=3, optimizer=partial(torch.optim.SGD, lr=0.1))}, "optimizer"),
-    ],
-)
-def test_a_checkpoint_of_another_fit_is_refused_with_the_difference(tmp_path, change, message):
-    fit(predictor=tiny_predictor(), folder=tmp_path)
-    with pytest.raises(CosetError, match=f"of something else: .*{message}"):
-        fit(**{"predictor": tiny_predictor(), "folder": tmp_path, **change})
-
-
-def test_without_safetensors_the_error_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(CosetError, match=r"coset\[train\]"):
-        fit(folder=tmp_path)
-    assert not (tmp_path / "checkpoint.json").exists()
-    fit()  # without checkpoints it is not needed
-
-
-# -- two processes --------
-
-
-@pytest.mark.slow
-def test_two_processes_end_where_one_ends_with_batches_twice_as_large(tmp_path):
-    from tests.adapt.two import train
-
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", 29511 + os.getpid() % 400, HERE / "two.py"]
-    done = run(*launch, tmp_path / "result", tmp_path / "folder")
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (torch.load(tmp_path / f"result.{rank}", weights_only=True) for rank in (0, 1))
-    single = train(tiny_data())
-    for key, value in single.model.state_dict().items():
-        assert torch.equal(one["weights"][key], two["weights"][key])
-        assert torch.allclose(one["weights"][key], value, atol=1e-5)
-        assert not torch.allclose(value, {**tiny_state()}[key], atol=1e-3)  # it did train
-    assert one["history"] == two["history"]
-    for here, there in zip(single.history, one["history"], strict=True):
-        assert abs(here["loss"] - there["loss"]) < 1e-5
-    assert json.loads((tmp_path / "folder" / "checkpoint.json").read_text())["epochs"] == 3
-
-
-def tiny_state():
-    return symmetrize(tiny_predictor(), CLASSES, tiny()).state_dict()
-
-
 # -- what can go wrong --------
 
 
 class Changing(nn.Module):
-    """A predictor that returns a tuple in its third call."""
+    """A predictor that returns a tuple in one call, by default the third; an epoch has four."""
 
-    def __init__(self):
+    def __init__(self, call=3):
         super().__init__()
-        self.net, self.calls = tiny_predictor(), 0
+        self.net, self.calls, self.call = tiny_predictor(), 0, call
 
     def forward(self, x):
         self.calls += 1
         y = self.net(x)
-        return (y,) if self.calls == 3 else y
+        return (y,) if self.calls == self.call else y
 
 
 class Exploding(nn.Module):
@@ -382,6 +294,16 @@ def explode(step):
             "Orthogonal",
         ),
         (lambda: fit(loader=[torch.rand(4, 4)]), "axes"),
+        (lambda: fit(predictor=tiny_predictor(), loader=[x for x, _ in tiny_data()], loss=adapt.Task()), "without targets"),
+        (lambda: fit(predictor=Changing(6), loss=adapt.Task()), r"returned tuple\(0: Tensor of 2 axes\) after"),
+        (lambda: fit(loss=adapt.Contrastive(adapt.Reference(nn.Flatten(), 16))), "reaches none of the weights"),
+        (lambda: adapt.Options(epochs=True), "positive number of epochs"),
+        (lambda: adapt.Options(optimizer=3), "a callable"),
+        (lambda: adapt.Options(schedule=3), "a callable"),
+        (lambda: adapt.Options(predictor_rate=float("inf")), "zero"),
+        (lambda: adapt.Options(predictor_rate="all"), "zero"),
+        (lambda: float("nan") * adapt.IdentityPrior(), "a finite number"),
+        (lambda: adapt.realign(tiny(), iter(tiny_data()), signature=CLASSES, rounds=1), "gone through again"),
         (lambda: adapt.Options(epochs=0), "positive number of epochs"),
         (lambda: adapt.Options(clip=-1.0), "positive norm"),
         (lambda: adapt.Options(predictor_rate=-0.1), "zero"),
@@ -408,65 +330,31 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path):
     assert json.loads((tmp_path / "checkpoint.json").read_text())["epochs"] == 1
 
 
+def test_weights_that_are_not_finite_reach_no_checkpoint(tmp_path):
+    def root(step):
+        nothing = 0 * step.log_probabilities[:, 0]
+        return nothing.square().sqrt()  # zero, with the gradient 0 / 0
+
+    with pytest.raises(CosetError, match="not finite after epoch 1"):
+        fit(loss=root, loader=tiny_data()[:1], folder=tmp_path)
+    assert not (tmp_path / "checkpoint.json").exists()
+
+
+def test_a_predictor_that_raises_leaves_modes_and_flags():
+    class Broken(nn.Linear):
+        def forward(self, x):
+            raise ZeroDivisionError("boom")
+
+    predictor = Broken(1, 1).train()
+    for call in (lambda: fit(predictor=predictor, loss=adapt.Task()), lambda: fit(loss=adapt.ModelPrior(predictor))):
+        with pytest.raises(ZeroDivisionError, match="boom"):
+            call()
+        assert predictor.training
+        assert predictor.weight.requires_grad
+
+
 def test_a_progress_bar_where_it_is_asked_for(capfd):
     fit(progress=True)
     assert "epoch 3/3" in capfd.readouterr().err
     fit(progress=None)
     assert "epoch" not in capfd.readouterr().err
-
-
-# -- accuracy --------
-
-
-def test_group_averaged_accuracy_is_the_mean_over_moved_test_sets():
-    x, y = torch.rand(64, 1, 4, 4), torch.randint(0, 5, (64,))
-    net = tiny_predictor()
-    found = adapt.accuracy(net, [(x[:40], y[:40]), (x[40:], y[40:])], IMAGES)
-    wanted = [float((net(torch.rot90(x, k, (-2, -1))).argmax(1) == y).float().mean()) for k in range(4)]
-    assert found.per_element == pytest.approx(wanted)
-    assert found.upright.mean == pytest.approx(wanted[0])
-    assert found.averaged.mean == pytest.approx(sum(wanted) / 4)
-    assert net.training
-
-
-def test_masks_move_with_the_image():
-    x = torch.rand(8, 1, 4, 6)
-    masks = (x[:, 0] > 0.5).long()
-    perfect = lambda x: torch.cat([0.5 - x, x - 0.5], 1)  # noqa: E731
-    assert adapt.accuracy(perfect, [(x, masks)], IMAGES, labels=actions.Mask(C4)).per_element == [1.0] * 4
-    x = torch.rand(8, 1, 4, 4)
-    masks = (x[:, 0] > 0.5).long()
-    assert min(adapt.accuracy(perfect, [(x, masks)], IMAGES).per_element[1:]) < 0.7
-
-
-def test_intervals_cover_the_truth_and_pairing_narrows_them():
-    g = torch.Generator().manual_seed(0)
-    hits = {"upright": 0, "averaged": 0, "difference": 0}
-    for _ in range(400):
-        p = torch.rand(100, 1, generator=g, dtype=torch.float64)  # samples differ in difficulty: copies are correlated
-        one = (torch.rand(100, 4, generator=g, dtype=torch.float64) < p).double().mT
-        two = torch.where(torch.rand(4, 100, generator=g) < 0.2, (torch.rand(4, 100, generator=g) < 0.5).double(), one)
-        a, b = adapt.Accuracy(one), adapt.Accuracy(two)
-        for name, interval, truth in (("upright", a.upright, 0.5), ("averaged", a.averaged, 0.5), ("difference", a.minus(b)[1], 0.0)):
-            hits[name] += interval.low <= truth <= interval.high
-    assert all(0.92 <= count / 400 <= 0.98 for count in hits.values()), hits
-    width = a.minus(b)[1].high - a.minus(b)[1].low
-    assert width < 0.7 * (a.averaged.high - a.averaged.low + b.averaged.high - b.averaged.low)
-    naive = adapt.Accuracy(one.reshape(1, -1)).upright
-    assert naive.high - naive.low < 0.8 * (a.averaged.high - a.averaged.low)  # copies counted as independent: too narrow
-
-
-def test_a_perfect_score_has_an_interval_too():
-    found = adapt.Accuracy(torch.ones(4, 20, dtype=torch.float64)).averaged
-    assert found.mean == 1.0
-    assert 0.8 < found.low < 0.9
-    assert adapt.Accuracy(-torch.rand(2, 20, dtype=torch.float64)).upright.high < 0
-
-
-def test_what_cannot_be_evaluated_is_refused():
-    with pytest.raises(CosetError, match="the identity first"):
-        adapt.accuracy(tiny_predictor(), tiny_data(), actions.Image(groups.SpecialOrthogonal(2)))
-    with pytest.raises(CosetError, match="no batches"):
-        adapt.accuracy(tiny_predictor(), [], IMAGES)
-    with pytest.raises(CosetError, match="same samples"):
-        adapt.Accuracy(torch.ones(1, 2)).minus(adapt.Accuracy(torch.ones(1, 3)))

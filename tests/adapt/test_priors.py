@@ -74,6 +74,8 @@ def test_a_wrong_histogram_is_not_zero():
         (lambda: adapt.IdentityPrior(0.0), "positive number"),
         (lambda: adapt.HistogramPrior([1.0, -1.0]), "not negative"),
         (lambda: adapt.HistogramPrior([0.0, 0.0]), "not negative"),
+        (lambda: adapt.HistogramPrior("upright"), "finite weights"),
+        (lambda: adapt.HistogramPrior([float("nan"), 1.0]), "finite weights"),
         (lambda: adapt.ModelPrior(3), "a callable"),
         (lambda: adapt.HistogramPrior([1, 1])(step(fixed()[0], X.double())), "one weight for each element"),
         (lambda: adapt.IdentityPrior()(step(frames.Full(), X)), "log_probabilities"),
@@ -142,6 +144,46 @@ def test_samples_with_numbers_enter_the_predictor_once_and_its_mode_is_restored(
     prior.forget()
     prior(step(frame, x, y, index=torch.arange(6)))
     assert net.seen == 72
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (-torch.arange(6) - 1, "at least zero"),
+        (torch.arange(5), r"of shape \(6,\)"),
+        (torch.arange(6).float(), "whole numbers"),
+        (list(range(6)), "whole numbers"),
+        (torch.zeros(6, dtype=torch.int64), r"under the numbers \[0, 0"),
+    ],
+)
+def test_numbers_of_samples_that_cannot_be_are_refused(index, message):
+    x, y = torch.rand(6, 1, 4, 4), torch.ones(6, dtype=torch.int64)
+    frame, _ = fixed(dtype=torch.float32)
+    with pytest.raises(CosetError, match=message):
+        adapt.ModelPrior(Counting())(step(frame, x, y, index=index))
+
+
+def test_other_inputs_under_known_numbers_are_refused_and_other_groups_are_new():
+    x, y = bright_below()
+    prior, index = adapt.ModelPrior(Counting()), torch.arange(6)
+    frame, _ = fixed(dtype=torch.float32)
+    first = prior(step(frame, x, y, index=index))
+    for changed in (x.flip(0), x.flip(-1), torch.rot90(x, 1, (-2, -1)), x + 0.01):
+        with pytest.raises(CosetError, match="random augmentation"):
+            prior(step(frame, changed, y, index=index))
+    assert torch.equal(prior(step(frame, x, y, index=index)), first)
+    two = groups.Cyclic(2)
+    half, _ = fixed([0.0, 1.0], torch.float32)
+    assert prior(step(half, x, y, index=index, signature=actions.Image(two) >> actions.Trivial(two))).shape == (6,)
+
+
+def test_temperatures_at_the_ends_of_the_range_stay_numbers():
+    frame, _ = fixed([0.3, 0.1, 0.0, 0.2], torch.float32)
+    uniform = math.log(4)
+    for temperature, wanted in ((1e-300, 0.0), (1e-40, 0.0), (1e30, uniform)):
+        assert torch.allclose(adapt.IdentityPrior(temperature)(step(frame, X)), torch.full((3,), wanted), atol=1e-5)
+    with pytest.raises(CosetError, match="positive number"):
+        adapt.IdentityPrior(True)
 
 
 def test_dense_outputs_are_compared_after_they_are_moved_back():

@@ -16,7 +16,7 @@ from ..errors import InputError, explain
 from ..tree import Tree, first, tree_map
 from .objective import Batch, read_batch
 from .step import per_sample
-from .task import logits
+from .task import called, logits
 
 Score = Callable[[Any, Any], Tensor]
 
@@ -155,8 +155,8 @@ def _scored(model: Callable[..., Any], source: Action, labels: Action | None, g:
     """(B,) the scores of a batch that was moved by one element."""
     at = source.layout(batch.inputs)
     wanted = batch.targets if labels is None else labels.act(g, batch.targets)
-    name = getattr(score, "__name__", type(score).__name__)
-    return per_sample(score(call(model, source, source.act(g, batch.inputs, at)), wanted), at.samples, name).to("cpu", torch.float64)
+    found = score(call(model, source, source.act(g, batch.inputs, at)), wanted)
+    return per_sample(found, at.samples, called(score)).to("cpu", torch.float64)
 
 
 def _share(values: Tensor) -> Interval:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,16 +40,27 @@ def save(folder: Path, epochs: int, weights: Mapping[str, Tensor], state: dict[s
         state: optimizer, schedule, random states, history.
         about: what the checkpoint is of, compared when it is read.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     names = {"weights": f"epoch-{epochs:05d}.safetensors", "state": f"epoch-{epochs:05d}.state.pt"}
     _replace(folder / names["weights"], lambda path: write_weights(path, weights))
-    _replace(folder / names["state"], lambda path: torch.save(state, path))
+    _replace(folder / names["state"], lambda path: write_state(path, state))
     digests = {kind: digest(folder / name) for kind, name in names.items()}
     pointer = {"format": FORMAT, "epochs": epochs, "files": names, "sha256": digests, "about": about}
     _replace(folder / POINTER, lambda path: path.write_text(json.dumps(pointer, indent=2)))
-    for old in folder.glob("epoch-*"):
+    for old in [*folder.glob("epoch-*"), *folder.glob(".epoch-*")]:  # of earlier epochs, and of writes that were killed
         if old.name not in names.values():
             old.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Write a small file and delete it, so that a folder that cannot be used is known before the first epoch.
+
+    Raises:
+        InputError: where nothing can be written.
+        MissingExtraError: when safetensors is not installed.
+    """
+    path = folder / ".epoch-probe"
+    _replace(path, lambda part: write_weights(part, {}))
+    path.unlink(missing_ok=True)
 
 
 def load(folder: Path, about: dict[str, Any]) -> Saved | None:
@@ -69,10 +81,11 @@ def load(folder: Path, about: dict[str, Any]) -> Saved | None:
         raise _corrupt(path, f"which cannot be read ({type(error).__name__})") from error
     if not known:
         raise InputError(explain(f"{path} of the format {pointer['format']!r}", f"the format {FORMAT!r}", "use another folder"))
-    different = {key: (own.get(key), value) for key, value in about.items() if own.get(key) != value}
+    different = {key: (own[key], value) for key, value in about.items() if key in own and own[key] != value}
     if different:
         said = "; ".join(f"{key} {mine!r} there, {now!r} here" for key, (mine, now) in different.items())
-        raise InputError(explain(f"the checkpoint {path} of something else: {said}", "a checkpoint of the same fit", "use another folder"))
+        remedy = "use another folder, and adapt.load_weights to begin with these weights"
+        raise InputError(explain(f"the checkpoint {path} of something else: {said}", "a checkpoint of the same fit", remedy))
     for kind, file in files.items():
         if not file.exists():
             raise _corrupt(file, "which is missing")
@@ -89,6 +102,7 @@ def save_weights(canonicalizer: nn.Module, path: str | Path) -> None:
 
     Raises:
         MissingExtraError: when safetensors is not installed.
+        InputError: where the file cannot be written.
 
     Example:
         >>> import tempfile, torch
@@ -108,11 +122,23 @@ def load_weights(canonicalizer: nn.Module, path: str | Path) -> None:
     Raises:
         MissingExtraError: when safetensors is not installed.
         InputError: for files that are missing or damaged, and weights of other names or shapes.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pathlib import Path
+        >>> from coset import adapt
+        >>> one, two = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     adapt.save_weights(one, Path(folder) / "net.safetensors")
+        ...     adapt.load_weights(two, Path(folder) / "net.safetensors")
+        >>> torch.equal(one.weight, two.weight)
+        True
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(explain(f"{path}, which does not exist", "a file written by adapt.save_weights", "check the path"))
-    put_weights(canonicalizer, read_weights(path), str(path))
+    if not path.is_file():
+        why = "is no file" if path.exists() else "does not exist"
+        raise InputError(explain(f"{path}, which {why}", "a file written by adapt.save_weights", "check the path"))
+    put_weights(canonicalizer, read_weights(path), f"of {path}")
 
 
 def put_weights(module: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
@@ -125,7 +151,7 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor], name: str) -> 
     missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     shapes = [
         f"{key} {describe(weights[key])}, here {tuple(own[key].shape)}"
-        for key in own.keys() & weights.keys()
+        for key in sorted(own.keys() & weights.keys())
         if weights[key].shape != own[key].shape
     ]
     if missing or extra or shapes:
@@ -141,10 +167,37 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor], name: str) -> 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Named tensors into a safetensors file; tensors that share memory are written each for itself."""
     try:
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
     except ImportError as error:
         raise require_extra("safetensors", "train") from error
-    save_file({key: value.detach().to("cpu", copy=True).contiguous() for key, value in weights.items()}, path)
+    try:
+        save_file({key: value.detach().to("cpu", copy=True).contiguous() for key, value in weights.items()}, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """A tree of plain values and tensors, read once more to see that it can be.
+
+    Raises:
+        InputError: for values that would not be read again.
+    """
+    try:
+        torch.save(plain(state), path)
+        torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.PickleError, AttributeError, TypeError) as error:
+        given = f"an optimizer or schedule whose state is not of numbers, strings and tensors ({str(error).splitlines()[0]})"
+        raise InputError(explain(given, "state that can be written down", "build it from plain values, or leave folder= out")) from error
+
+
+def plain(values: Any) -> Any:
+    """A tree with numpy's numbers as Python's."""
+    if type(values) is dict:
+        return {key: plain(value) for key, value in values.items()}
+    if type(values) in (list, tuple):
+        return type(values)(plain(value) for value in values)
+    return values.item() if isinstance(values, np.generic) else values
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -162,7 +215,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise _corrupt(path, f"which is no safetensors file ({error})") from error
+        given = f"the damaged file {path}, which is no safetensors file ({error})"
+        raise InputError(explain(given, "weights as coset wrote them", "restore the file, or write it anew")) from error
 
 
 def digest(path: Path) -> str:
@@ -188,16 +242,24 @@ def values(module: Any) -> str:
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside, flush to disk, then rename: readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside, flush to disk, then rename: readers see the old file or the new one.
+
+    Raises:
+        InputError: where that fails.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(part)
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(part)
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        given = f"{path}, which cannot be written ({error})"
+        raise InputError(explain(given, "a place with space where you may write", "check the path, its rights and the disk")) from error
 
 
 def _corrupt(path: Path, why: str) -> CosetError:

@@ -14,6 +14,7 @@ from ..frames.base import Frame
 from ..measure import Measure
 from ..tree import Tree, first, tree_map
 from .loss import Loss
+from .moves import every_element, other_elements
 from .prior import checked_temperature, tempered
 from .step import Step, score
 
@@ -101,15 +102,13 @@ def moved_pair(frame: Frame, inputs: Tree, fine: Action | None, generator: torch
     group, source = frame.group, frame.source
     if source is None or not group.finite:
         raise GroupError(explain(f"the index of elements of {group}", "a finite group", "use a finite subgroup, such as Cyclic(8)"))
-    at, like = source.layout(inputs), first(inputs)
-    device = generator.device if generator is not None else like.device
-    elements = group.elements(dtype=torch.float64 if group.dim else None, device=like.device)
     if fine is not None:
-        turns = int((torch.linalg.det(group.matrix(elements, dtype=torch.float64)) > 0).sum())
+        at, like = source.layout(inputs), first(inputs)
+        device = generator.device if generator is not None else like.device
+        turns = int((torch.linalg.det(group.matrix(every_element(source, inputs), dtype=torch.float64)) > 0).sum())
         angle = (2 * torch.rand(at.samples, 1, generator=generator, device=device, dtype=torch.float64) - 1) * math.pi / turns
         inputs = fine.act(fine.group.exp(fine.group.combine(angle.to(like.device))), inputs)
-    pick = torch.randint(1, max(2, int(group.order)), (at.samples,), generator=generator, device=device).to(like.device)
-    h = tree_map(lambda leaf: leaf[pick.clamp(max=leaf.shape[0] - 1)], elements)
+    h = other_elements(source, inputs, generator)
     moved = source.act(h, inputs, source.layout(inputs))
     with torch.no_grad():
         here = frame(inputs)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from ..errors import GroupError, InputError, describe, explain
 from ..tree import Tree, first, tree_map
 from .loss import Loss
+from .moves import every_element, other_elements, shape_labels
 from .prior import checked_temperature
 from .step import Step
 
@@ -119,18 +120,21 @@ class Contrastive(Loss):
 
     def orbit(self, step: Step) -> Tensor:
         """(|G|, B, width) embeddings of all poses, the input itself first."""
-        every = turned_back(step)
-        return self.energy.embed(every).unflatten(0, (-1, samples_of(step)))
+        source, inputs = step.source, step.inputs
+        source.check(inputs)
+        elements, count = every_element(source, inputs), step.samples
+        labels = shape_labels(source, inputs, elements)
+        kinds = [torch.arange(first(elements).shape[0], device=first(inputs).device)]
+        if labels is not None:
+            kinds = [numbers for numbers in (kinds[0][~labels], kinds[0][labels]) if len(numbers)]
+        found = torch.cat([self.energy.embed(turned_back(step, tree_map(lambda leaf: leaf[own], elements))) for own in kinds])  # noqa: B023
+        return found.unflatten(0, (-1, count))[torch.cat(kinds).argsort()]
 
     def trace(self, step: Step, here: Tensor) -> Tensor:
         """(B,) 1 - cos between embeddings of the input (B, width), and of the input moved by a random element and back."""
-        source, at, count = step.source, step.source.layout(step.inputs), samples_of(step)
-        like = first(step.inputs)
-        elements = source.resolve(step.inputs).elements(dtype=torch.float64 if step.group.dim else None, device=like.device)
-        device = step.generator.device if step.generator is not None else like.device
-        pick = torch.randint(1, max(2, int(step.group.order)), (count,), generator=step.generator, device=device).to(like.device)
-        g = tree_map(lambda leaf: leaf[pick], elements)
-        there = source.act(g, step.inputs, at)
+        source = step.source
+        g = other_elements(source, step.inputs, step.generator)
+        there = source.act(g, step.inputs, source.layout(step.inputs))
         back = source.act(step.group.inverse(g), there, source.layout(there))
         return 1 - (here * self.energy.embed(back)).sum(-1)
 
@@ -152,18 +156,9 @@ def apart_term(orbit: Tensor) -> Tensor:
     return (orbit.sum(0).square().sum(-1) - orbit.square().sum((0, 2))) / (count * (count - 1))
 
 
-def samples_of(step: Step) -> int:
-    """The number of samples, without calling the frame."""
-    return int(step.source.layout(step.inputs).samples)
-
-
-def turned_back(step: Step) -> Tree:
-    """The inputs turned back by every element, |G| * B samples, element after element."""
-    source, at, count = step.source, step.source.layout(step.inputs), samples_of(step)
-    like = first(step.inputs)
-    group = source.resolve(step.inputs)
-    elements = group.inverse(group.elements(dtype=torch.float64 if group.dim else None, device=like.device))
-    order = int(group.order)
-    samples = torch.arange(count, device=like.device).repeat(order)
-    wide = tree_map(lambda leaf: leaf.repeat_interleave(count, 0), elements)
+def turned_back(step: Step, elements: Tree) -> Tree:
+    """The inputs turned back by each of K elements, K * B samples, element after element."""
+    source, at, count = step.source, step.source.layout(step.inputs), step.samples
+    samples = torch.arange(count, device=first(step.inputs).device).repeat(first(elements).shape[0])
+    wide = tree_map(lambda leaf: leaf.repeat_interleave(count, 0), source.resolve(step.inputs).inverse(elements))
     return source.act(wide, source.take(step.inputs, samples, at), at.take(samples)[0])

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..actions.signature import Signature
 from ..errors import InputError, explain
@@ -19,7 +20,7 @@ from .objective import Objective, Outcome, absent, read_batch, training
 from .options import Fitted, Options
 from .prior import IdentityPrior
 from .progress import watched
-from .state import State
+from .state import State, samplers
 from .step import Step
 
 Validate = Callable[[Symmetrized], dict[str, float]]
@@ -64,8 +65,8 @@ def fit(
         The model and the history.
 
     Raises:
-        InputError: for empty loaders, batches of other forms, losses that are not finite or not per sample, predictors whose outputs
-            change their structure, damaged checkpoints and those of another fit.
+        InputError: for empty loaders, batches of other forms, losses that are not finite, not per sample or reach no weight that learns,
+            predictors whose outputs change their structure, folders that cannot be written, damaged checkpoints and those of another fit.
         FrameError: when the canonicalizer is for another group.
 
     Reference: Mondal et al. 2023, arXiv 2310.01647.
@@ -106,14 +107,15 @@ def fit(
 
 def _epoch(state: State, called: nn.Module, loader: Any, epoch: int, device: torch.device, progress: bool | None) -> dict[str, float]:
     """One pass through the loader; the means over batches."""
-    options, seen, sums, count = state.options, None, None, 0
-    if hasattr(getattr(loader, "sampler", None), "set_epoch"):
-        loader.sampler.set_epoch(epoch)
+    options, sums, count = state.options, None, 0
+    for sampler in samplers(loader):
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(epoch)
     for given in watched(loader, f"epoch {epoch + 1}/{options.epochs}", progress and distributed.rank() == 0):
         batch = read_batch(given, device)
         with torch.autocast(device.type, options.precision, enabled=options.precision is not None):
             outcome = called(batch.inputs, batch.targets, batch.index, options.generator)
-        seen = _same(outcome.structure, seen)
+        state.structure = _same(outcome.structure, state.structure)
         _finite(outcome, epoch)
         _advance(state, outcome.loss)
         row = {"loss": outcome.loss.detach(), **outcome.parts}
@@ -122,10 +124,13 @@ def _epoch(state: State, called: nn.Module, loader: Any, epoch: int, device: tor
     if sums is None:
         given = "no batches from the loader" + (f" in epoch {epoch + 1}: an iterator can be gone through only once" if epoch else "")
         raise InputError(explain(given, "at least one batch in every epoch", "pass a DataLoader or a list of batches"))
-    if state.schedule is not None:
+    _whole(state, epoch)
+    means = dict(zip(row, (distributed.averaged(sums) / (count * distributed.world())).tolist(), strict=True))
+    if isinstance(state.schedule, ReduceLROnPlateau):
+        state.schedule.step(means["loss"])
+    elif state.schedule is not None:
         state.schedule.step()
-    means = (distributed.averaged(sums) / (count * distributed.world())).tolist()
-    return dict(zip(row, means, strict=True))
+    return means
 
 
 def _finite(outcome: Outcome, epoch: int) -> None:
@@ -140,16 +145,37 @@ def _finite(outcome: Outcome, epoch: int) -> None:
         raise InputError(explain(given, "a finite loss", "look at the data, lower the learning rate, or pass Options(clip=1.0)"))
 
 
+def _whole(state: State, epoch: int) -> None:
+    """Refuse weights that are not finite, before they reach a checkpoint.
+
+    Raises:
+        InputError: where some are not.
+    """
+    weights = [p.detach() for group in state.optimizer.param_groups for p in group["params"]]
+    if not bool(torch.stack([torch.isfinite(p).all() for p in weights]).all()):
+        given = f"weights that are not finite after epoch {epoch + 1}, of a finite loss"
+        raise InputError(explain(given, "finite gradients", "look for roots and divisions at zero in the loss, or lower the learning rate"))
+
+
 def _advance(state: State, loss: Tensor) -> None:
-    """One step of the optimizer."""
+    """One step of the optimizer.
+
+    Raises:
+        InputError: for losses that depend on no weight that learns.
+    """
     state.optimizer.zero_grad(set_to_none=True)
     if not loss.requires_grad:
         given = f"the loss {state.objective.loss!r} without gradients"
         raise InputError(explain(given, "a loss that reaches the canonicalizer", "add a prior, for instance adapt.IdentityPrior()"))
     state.scaler.scale(loss).backward()
+    learning = [p for group in state.optimizer.param_groups for p in group["params"]]
+    if all(p.grad is None for p in learning):
+        given = f"the loss {state.objective.loss!r}, whose gradient reaches none of the weights that learn"
+        remedy = "give the loss and the frame the same energy, or add a prior, for instance adapt.IdentityPrior()"
+        raise InputError(explain(given, "a loss that reaches the canonicalizer", remedy))
     if state.options.clip is not None:
         state.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_([p for group in state.optimizer.param_groups for p in group["params"]], state.options.clip)
+        nn.utils.clip_grad_norm_(learning, state.options.clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
 

@@ -47,7 +47,7 @@ class Gate(Frame):
         super().__init__()
         if not isinstance(frame, Frame):
             raise FrameError(explain(f"{frame!r} inside a Gate", "a frame object", "pass for instance frames.Minimize(energy)"))
-        if not isinstance(gap, (int, float)) or not gap >= 0:
+        if isinstance(gap, bool) or not isinstance(gap, (int, float)) or not gap >= 0:
             raise FrameError(explain(f"Gate(gap={gap!r})", "a number of at least zero", "pass 0.0 to keep nothing"))
         self.frame, self.gap = frame, float(gap)
 
@@ -55,7 +55,7 @@ class Gate(Frame):
         """A bound copy, with the frame inside bound as well."""
         bound = super().bind(source, target)
         bound.frame = self.frame.bind(source, target)
-        bound.static = bound.frame.static
+        bound.static, bound.pads = bound.frame.static, bound.frame.pads
         return bound
 
     def prepare(self, group: Group) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -46,6 +47,8 @@ class Loss(abc.ABC):
         return Sum([*_summands(other), *_summands(self)])
 
     def __mul__(self, weight: float) -> Sum:
+        if not isinstance(weight, (int, float)) or not math.isfinite(weight):
+            raise InputError(explain(f"the weight {weight!r} of {self!r}", "a finite number", "write for instance 0.1 * adapt.Task()"))
         return Sum([(float(weight) * w, one) for w, one in _summands(self)])
 
     __rmul__ = __mul__

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import GroupError, InputError, explain
+from ..errors import GroupError, InputError, describe, explain
 from ..frames.average import Full
 from ..symmetrized import Symmetrized
+from ..tree import Tree, first
 from .loss import Loss
 from .prior import checked_temperature, divergence, tempered
 from .step import Step
@@ -30,6 +31,7 @@ class ModelPrior(Loss):
 
     Raises:
         GroupError: for groups that cannot be listed.
+        InputError: for numbers of samples that are not whole, or under which other inputs were seen before.
 
     Reference: Mondal et al. 2023, arXiv 2310.01647, section 3.2 (poses of the training data that the pretrained model prefers).
 
@@ -53,6 +55,8 @@ class ModelPrior(Loss):
         self.predictor, self.loss = predictor, loss
         self.temperature = checked_temperature("ModelPrior", temperature)
         self._table: Tensor | None = None
+        self._seen: Tensor | None = None
+        self._of = ""
 
     def __call__(self, step: Step) -> Tensor:
         """(B,) nats."""
@@ -65,41 +69,86 @@ class ModelPrior(Loss):
             raise GroupError(explain(f"ModelPrior on {signature.group}", "a finite group", "use a finite subgroup, such as Cyclic(8)"))
         every = Symmetrized(self.predictor, signature, Full())
         modules = [part for part in every.modules() if part.training]
-        every.eval()
         try:
+            every.eval()
             with torch.no_grad():
                 outputs = every.terms(inputs, every.frame(inputs))[1]
-                losses = each(self.loss, outputs, targets, samples_of(signature, inputs))
+                losses = each(self.loss, outputs, targets, int(signature.source.layout(inputs).samples))
         finally:
             _restore(modules)
         return torch.softmax(-losses.mT / self.temperature, -1)
 
     def forget(self) -> None:
         """Drop what is remembered."""
-        self._table = None
+        self._table, self._seen, self._of = None, None, ""
 
     def _known(self, step: Step) -> Tensor:
         """Probabilities (B, |G|), from memory for the samples that were seen."""
+        signature = step.model.signature
         if step.index is None:
-            return self.poses(step.model.signature, step.inputs, step.targets)
-        index = step.index.detach().to("cpu", torch.int64)
-        size = int(index.max()) + 1
-        if self._table is None:
-            self._table = torch.full((size, int(step.group.order)), torch.nan)
-        if self._table.shape[0] < size:
-            more = self._table.new_full((size - self._table.shape[0], self._table.shape[1]), torch.nan)
-            self._table = torch.cat([self._table, more])
-        if bool(self._table[index].isnan().any()):
-            self._table[index] = self.poses(step.model.signature, step.inputs, step.targets).to("cpu", self._table.dtype)
-        return self._table[index].to(step.log_probabilities.device)
+            return self.poses(signature, step.inputs, step.targets)
+        if self._of != repr(signature):
+            self.forget()
+            self._of = repr(signature)
+        index, marks = checked_index(step.index, step.samples), fingerprints(step.inputs, step.samples)
+        self._grow(int(index.max()) + 1, int(step.group.order))
+        known = ~self._table[index].isnan().any(1)  # type: ignore[index]
+        if not bool(known.all()):
+            self._table[index] = self.poses(signature, step.inputs, step.targets).to("cpu", torch.float32)  # type: ignore[index]
+            self._seen[index[~known]] = marks[~known]  # type: ignore[index]
+        refuse_others(self._seen[index], marks, index)  # type: ignore[index]
+        return self._table[index].to(first(step.inputs).device)  # type: ignore[index]
+
+    def _grow(self, size: int, order: int) -> None:
+        """Room for so many samples, NaN where nothing is known."""
+        if self._table is None or self._seen is None:
+            self._table, self._seen = torch.empty(0, order), torch.empty(0, 2)
+        more = size - self._table.shape[0]
+        if more > 0:
+            self._table = torch.cat([self._table, torch.full((more, order), torch.nan)])
+            self._seen = torch.cat([self._seen, torch.full((more, 2), torch.nan)])
 
     def __repr__(self) -> str:
         return f"ModelPrior({type(self.predictor).__name__}, temperature={self.temperature:g})"
 
 
-def samples_of(signature: Any, inputs: Any) -> int:
-    """The number of samples of a batch."""
-    return int(signature.source.layout(inputs).samples)
+def checked_index(index: Any, samples: int) -> Tensor:
+    """Numbers (B,) of samples, on the host.
+
+    Raises:
+        InputError: where they are not B whole numbers of at least zero.
+    """
+    if not isinstance(index, Tensor) or index.shape != (samples,) or index.is_floating_point() or bool((index < 0).any()):
+        expected = f"whole numbers of at least zero, of shape ({samples},)"
+        raise InputError(explain(f"{describe(index)} as index of samples", expected, "number the data set from 0, in every batch its own"))
+    return index.detach().to("cpu", torch.int64)
+
+
+def fingerprints(inputs: Tree, samples: int) -> Tensor:
+    """(B, 2) a weighted mean of each sample's first tensor and the size of its terms; zeros where rows are not samples."""
+    leaf = first(inputs).detach()
+    if leaf.dim() == 0 or leaf.shape[0] != samples or leaf.is_complex():
+        return torch.zeros(samples, 2)
+    flat = leaf.reshape(samples, -1).to(torch.float32)
+    terms = flat * torch.linspace(1, 2, flat.shape[1], device=flat.device)
+    return torch.stack([terms.mean(1), terms.abs().mean(1)], 1).to("cpu")
+
+
+def refuse_others(seen: Tensor, marks: Tensor, index: Tensor) -> None:
+    """Compare samples with those of the same numbers that were seen before.
+
+    Raises:
+        InputError: where they differ.
+    """
+    other = (seen[:, 0] - marks[:, 0]).abs() > 1e-4 * seen[:, 1]
+    if bool(other.any()):
+        raise InputError(
+            explain(
+                f"inputs that are not those seen before under the numbers {index[other][:5].tolist()}",
+                "one number for each sample of the data set, and inputs that do not change between epochs",
+                "number samples over all batches, leave random augmentation out, call forget(), or give no index",
+            )
+        )
 
 
 def _restore(modules: list[nn.Module]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +30,8 @@ class Options:
     Attributes:
         epochs: passes through the loader.
         optimizer: from parameter groups to an optimizer, for instance ``functools.partial(torch.optim.SGD, lr=0.1)``.
-        schedule: from the optimizer and the number of epochs to a schedule that is advanced after every epoch; None for a constant rate.
+        schedule: from the optimizer and the number of epochs to a schedule that is advanced after every epoch (by the epoch's loss where
+            it is a ``ReduceLROnPlateau``); None for a constant rate.
         predictor_rate: the predictor's learning rate as a share of the canonicalizer's. 0.0 leaves the predictor frozen, in eval mode.
         clip: the largest norm of all gradients together; None for no limit.
         precision: a dtype for automatic mixed precision, such as ``torch.bfloat16``; None for none.
@@ -54,9 +56,26 @@ class Options:
 
     def __post_init__(self) -> None:
         checks = [
-            (isinstance(self.epochs, int) and self.epochs >= 1, f"epochs={self.epochs!r}", "a positive number of epochs", "pass epochs=10"),
-            (self.predictor_rate >= 0, f"predictor_rate={self.predictor_rate!r}", "zero (frozen) or a positive share", "pass 0.1"),
-            (self.clip is None or self.clip > 0, f"clip={self.clip!r}", "a positive norm, or None", "pass clip=1.0"),
+            (type(self.epochs) is int and self.epochs >= 1, f"epochs={self.epochs!r}", "a positive number of epochs", "pass epochs=10"),
+            (callable(self.optimizer), f"optimizer={self.optimizer!r}", "a callable", "pass functools.partial(torch.optim.AdamW, lr=1e-3)"),
+            (
+                self.schedule is None or callable(self.schedule),
+                f"schedule={self.schedule!r}",
+                "a callable from the optimizer and the number of epochs, or None",
+                "pass a function that returns a schedule",
+            ),
+            (
+                isinstance(self.predictor_rate, (int, float)) and 0 <= self.predictor_rate < math.inf,
+                f"predictor_rate={self.predictor_rate!r}",
+                "zero (frozen) or a positive share",
+                "pass 0.1",
+            ),
+            (
+                self.clip is None or (isinstance(self.clip, (int, float)) and self.clip > 0),
+                f"clip={self.clip!r}",
+                "a positive norm, or None",
+                "pass clip=1.0",
+            ),
             (
                 self.precision is None or self.precision in (torch.bfloat16, torch.float16),
                 f"precision={self.precision!r}",
@@ -99,13 +118,15 @@ def make_optimizer(model: Symmetrized, options: Options) -> Optimizer:
     Raises:
         InputError: where there is nothing to train.
     """
-    groups = [{"params": [p for p in model.frame.parameters() if p.requires_grad]}]
-    if options.joint and isinstance(model.model, nn.Module):
-        groups.append({"params": [p for p in model.model.parameters() if p.requires_grad]})
-    if not any(group["params"] for group in groups):
+    own = [p for p in model.frame.parameters() if p.requires_grad]
+    known = {id(p) for p in own}  # what both share learns at the canonicalizer's rate
+    reader = model.model if options.joint and isinstance(model.model, nn.Module) else None
+    others = [p for p in reader.parameters() if p.requires_grad and id(p) not in known] if reader is not None else []
+    if not own and not others:
         given = f"{model.frame} and the predictor {type(model.model).__name__} without parameters to train"
         raise InputError(explain(given, "a canonicalizer that learns", "use a learned frame, or Options(predictor_rate=1.0)"))
-    optimizer = options.optimizer([group for group in groups if group["params"]])
-    if len(groups) == 2:
-        optimizer.param_groups[-1]["lr"] *= options.predictor_rate
+    optimizer = options.optimizer([{"params": found} for found in (own, others) if found])
+    if others:
+        last = optimizer.param_groups[-1]
+        last["lr"] = last["lr"] * options.predictor_rate
     return optimizer

@@ -14,7 +14,10 @@ from .step import Step
 
 def tempered(log_probabilities: Tensor, temperature: float) -> Tensor:
     """Log-probabilities (B, K) of the same scores at another temperature."""
-    return log_probabilities if temperature == 1 else torch.log_softmax(log_probabilities / temperature, -1)
+    if temperature == 1:
+        return log_probabilities
+    lead = log_probabilities - log_probabilities.amax(-1, keepdim=True).detach()  # the best stays at zero, however cold it is
+    return torch.log_softmax(lead / max(temperature, torch.finfo(lead.dtype).tiny), -1)
 
 
 def checked_temperature(name: str, temperature: float) -> float:
@@ -23,7 +26,7 @@ def checked_temperature(name: str, temperature: float) -> float:
     Raises:
         InputError: otherwise.
     """
-    if not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
         raise InputError(explain(f"{name}(temperature={temperature!r})", "a positive number", "pass 1.0"))
     return float(temperature)
 
@@ -89,7 +92,10 @@ class HistogramPrior(Loss):
     references = ("mondal2023equivariant",)
 
     def __init__(self, weights: Sequence[float] | Tensor, temperature: float = 1.0):
-        given = torch.as_tensor(weights, dtype=torch.float64, device="cpu").detach().clone()
+        try:
+            given = torch.as_tensor(weights, dtype=torch.float64, device="cpu").detach().clone()
+        except (TypeError, ValueError):
+            given = torch.empty(0)
         if given.dim() != 1 or not bool(torch.isfinite(given).all()) or bool((given < 0).any()) or not float(given.sum()) > 0:
             raise InputError(explain(f"HistogramPrior({weights!r})", "finite weights (|G|,) that are not negative", "pass counts of poses"))
         self.histogram = given / given.sum()

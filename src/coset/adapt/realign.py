@@ -28,7 +28,7 @@ class Assigned(Loss):
     For an equivariant frame this is the identity prior on the data turned back by c'.
 
     Args:
-        teacher: a bound frame of the same source on a finite group; it is called in eval mode.
+        teacher: a bound frame of the same source on a finite group; a copy is made, which stays as it is and is called in eval mode.
         temperature: divides the frame's scores once more.
 
     Example:
@@ -43,7 +43,7 @@ class Assigned(Loss):
     def __init__(self, teacher: Frame, temperature: float = 1.0):
         if not isinstance(teacher, Frame) or not teacher.group.finite:
             raise GroupError(explain(f"Assigned({teacher!r})", "a bound frame on a finite group", "pass frame.bind(source)"))
-        self.teacher, self.temperature = teacher.eval(), checked_temperature("Assigned", temperature)
+        self.teacher, self.temperature = copy.deepcopy(teacher).eval(), checked_temperature("Assigned", temperature)
 
     def __call__(self, step: Step) -> Tensor:
         """(B,) nats."""
@@ -123,12 +123,11 @@ def realign(
     start = {key: value.clone() for key, value in canonicalizer.state_dict().items()}
     found: list[Round] = []
     for _ in range(rounds):
-        teacher = copy.deepcopy(own)
-        loss = Assigned(teacher)
+        loss = Assigned(own)
         if fresh:
             canonicalizer.load_state_dict(start)
         fitted = fit(canonicalizer, None, loader, signature=signature, loss=loss, options=options)
-        found.append(Round(fitted.history[-1]["loss"], _changed(teacher, fitted.model.frame, loader)))
+        found.append(Round(fitted.history[-1]["loss"], _changed(loss.teacher, fitted.model.frame, loader)))
         if found[-1].changed < tol:
             break
     return found
@@ -143,4 +142,7 @@ def _changed(before: Frame, after: Frame, loader: Iterable[Any]) -> float:
         group.index(_chosen(before(batch.inputs))) != group.index(_chosen(after(batch.inputs)))
         for batch in (read_batch(given, device) for given in loader)
     ]
+    if not different:
+        given = "no batches from the loader after training: an iterator can be gone through only once"
+        raise InputError(explain(given, "a loader that can be gone through again", "pass a DataLoader or a list of batches"))
     return float(torch.cat(different).to(torch.float32).mean())

@@ -69,8 +69,8 @@ class Step:
 
     @property
     def samples(self) -> int:
-        """The number B of samples."""
-        return self.measure.samples
+        """The number B of samples; neither the frame nor the predictor is called."""
+        return int(self.source.layout(self.inputs).samples)
 
     def score(self, name: str) -> Tensor:
         """A score of the frame by name, such as ``"entropy"`` (B,).

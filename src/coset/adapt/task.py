@@ -46,7 +46,7 @@ def cross_entropy(outputs: Tree, targets: Tensor) -> Tensor:
         >>> adapt.cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))
         tensor([1.3863, 1.3863])
     """
-    values = functional.cross_entropy(logits(outputs), targets, reduction="none")
+    values = functional.cross_entropy(logits(outputs), _wanted(targets, "cross_entropy"), reduction="none")
     return values.flatten(1).mean(1) if values.dim() > 1 else values
 
 
@@ -56,10 +56,18 @@ def squared_error(outputs: Tree, targets: Tensor) -> Tensor:
     Raises:
         InputError: where outputs and targets differ in shape (nothing is broadcast).
     """
-    values = logits(outputs)
+    values, targets = logits(outputs), _wanted(targets, "squared_error")
     if values.shape != targets.shape:
         raise InputError(explain(f"outputs {describe(values)}", f"the shape of the targets, {tuple(targets.shape)}", "reshape one of them"))
     return (values - targets).square().reshape(values.shape[0], -1).mean(1)
+
+
+def _wanted(targets: Any, name: str) -> Tensor:
+    """Targets, which a loader has to give."""
+    if not isinstance(targets, Tensor):
+        given = "batches without targets" if targets is None else f"targets of type {type(targets).__name__}"
+        raise InputError(explain(f"{given} for adapt.{name}", "(inputs, targets) with a tensor of targets", "add them, or use priors only"))
+    return targets
 
 
 class Task(Loss):
@@ -93,7 +101,7 @@ class Task(Loss):
         return expected(self.loss, weights, outputs, step.targets)
 
     def __repr__(self) -> str:
-        return "Task()" if self.loss is cross_entropy else f"Task({getattr(self.loss, '__name__', self.loss)})"
+        return "Task()" if self.loss is cross_entropy else f"Task({called(self.loss)})"
 
 
 def expected(loss: PerSample, weights: Tensor, outputs: list[Tree], targets: Any) -> Tensor:
@@ -104,5 +112,10 @@ def expected(loss: PerSample, weights: Tensor, outputs: list[Tree], targets: Any
 
 def each(loss: PerSample, outputs: list[Tree], targets: Any, samples: int) -> Tensor:
     """(len(outputs), B) the losses of several outputs."""
-    name = getattr(loss, "__name__", type(loss).__name__)
-    return torch.stack([per_sample(loss(one, targets), samples, name) for one in outputs])
+    return torch.stack([per_sample(loss(one, targets), samples, called(loss)) for one in outputs])
+
+
+def called(function: Any) -> str:
+    """The name of a callable, the same in every process: no addresses of memory."""
+    inner = getattr(function, "func", None)  # of functools.partial
+    return getattr(function, "__name__", None) or (f"partial({called(inner)})" if inner is not None else type(function).__name__)
