@@ -93,9 +93,10 @@ def summed_rows(x: Tensor, size: int) -> tuple[Tensor, Tensor | int]:
 
 
 def whole(x: Tensor) -> Tensor:
-    """Rounded to whole numbers, with the gradient of the identity."""
-    rounded = x.detach().round()
-    return rounded + (x - x.detach()) if x.requires_grad else rounded
+    """Rounded to whole numbers, with the gradient of the identity; in the memory of ``x`` where no gradient is asked for."""
+    if not x.requires_grad:
+        return x.round_()
+    return x.detach().round() + (x - x.detach())
 
 
 def image_of(inputs: Tree, size: int, owner: Any, channels: int) -> Tensor:
