@@ -823,3 +823,18 @@ def test_distributed_data_parallel():
         assert worker.exitcode == 0
     assert found[0] == found[1]
     assert any(abs(value) > 0 for value in torch.tensor(found[0][0]).flatten().tolist())
+
+
+def test_a_mean_loss_is_the_same_in_chunks():
+    C4 = groups.Cyclic(4)
+    x = torch.randn(5, 1, 6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def model(x):
+        return {"logits": x.flatten(1)[:, :3], "loss": x.flatten(1)[:, 0].mean(), "calls": torch.tensor(3)}
+
+    signature = actions.Image(C4) >> actions.Dict(logits=actions.Trivial(C4), loss=actions.Ignore(C4), calls=actions.Ignore(C4))
+    whole = symmetrize(model, signature, frames.Full())(x)
+    for chunk in (1, 3, 7, 50):
+        part = symmetrize(model, signature, frames.Full(), chunk=chunk)(x)
+        assert torch.allclose(part["loss"], whole["loss"], atol=1e-14) and torch.allclose(part["logits"], whole["logits"], atol=1e-14)
+        assert int(part["calls"]) == 3

@@ -161,7 +161,7 @@ class Running:
             leaf = _Leaf() if fresh else next(known)
             found.append(leaf)
             if not isinstance(values, Tensor) or not action.averaged:
-                leaf.whole.mean = values if fresh else leaf.whole.mean
+                leaf.hold(values, piece.weights.shape[1] * piece.cosets if own is None else own.shape[0])
                 return values
             if not fresh:
                 if leaf.whole.share is None or leaf.whole.mean.shape[1:] != values.shape[2:]:
@@ -204,6 +204,7 @@ class _Leaf:
 
     def __init__(self) -> None:
         self.whole, self.between = Whole(), Between()
+        self.rows = 0
         self.weights: Tensor | None = None
         self.sums: Tensor | None = None
 
@@ -221,6 +222,14 @@ class _Leaf:
         if bool(plan.done.any()):
             self.between.add(total[plan.done], sums[plan.done])
         self.weights, self.sums = total[~plan.done], sums[~plan.done]
+
+    def hold(self, value: Any, rows: int) -> None:
+        """Keep what is not averaged over a measure as the first call gave it; single numbers, such as mean losses, as the mean over rows."""
+        known, self.rows = self.rows, self.rows + rows
+        if not known:
+            self.whole.mean = value
+        elif isinstance(value, Tensor) and not value.dim() and (value.is_floating_point() or value.is_complex()):
+            self.whole.mean = (known * self.whole.mean + rows * value) / self.rows
 
     def pick(self, share: Tensor, values: Tensor, name: str, at: Layout) -> bool:
         """Take in labels of samples that are in one piece whole; False for numbers, which are averaged instead.

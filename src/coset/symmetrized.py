@@ -208,7 +208,7 @@ class Symmetrized(nn.Module):
         at = source.layout(canonical)
         every = torch.arange(count, device=first(canonical).device)
         parts = every.split(self.chunk)
-        whole = _concatenate([call(self.model, source, source.take(canonical, part, at)) for part in parts])
+        whole = _concatenate([call(self.model, source, source.take(canonical, part, at)) for part in parts], [len(part) for part in parts])
         if at.batch is None:
             return whole
         rows = torch.cat([at.take(part)[1] for part in parts])  # type: ignore[misc]
@@ -294,17 +294,20 @@ def _check_outputs(target: Action, outputs: Tree) -> None:
     visit(target, outputs, look, "output")
 
 
-def _concatenate(pieces: list[Any]) -> Any:
-    """Join the outputs of chunks along the batch axis."""
+def _concatenate(pieces: list[Any], sizes: list[int]) -> Any:
+    """Join the outputs of chunks along the batch axis; numbers without one, such as mean losses, are averaged over the samples."""
     head = pieces[0]
     for piece in pieces[1:]:
         if structure(piece) != structure(head) or (isinstance(head, Tensor) and piece.shape[1:] != head.shape[1:]):
             raise changed("output", head, piece)
     if isinstance(head, Tensor):
-        return torch.cat(pieces) if head.dim() else head
+        if head.dim():
+            return torch.cat(pieces)
+        averages = head.is_floating_point() or head.is_complex()
+        return sum(size * piece for size, piece in zip(sizes, pieces, strict=True)) / sum(sizes) if averages else head
     if not is_container(head):
         return head
-    return rebuild(head, {key: _concatenate([children(piece)[key] for piece in pieces]) for key in children(head)})
+    return rebuild(head, {key: _concatenate([children(piece)[key] for piece in pieces], sizes) for key in children(head)})
 
 
 @dataclass(frozen=True)
