@@ -218,7 +218,7 @@ def test_training_makes_the_index_of_eighth_turns_consistent_more_than_the_prior
     wrong = {}
     for name, loss in (("prior", adapt.IdentityPrior()), ("both", adapt.IndexConsistency(FINE) + adapt.IdentityPrior())):
         torch.manual_seed(0)
-        frame = frames.Canonicalizer(Turns(nn.Sequential(cnn(1), nn.Flatten(0)), source))
+        frame = frames.Canonicalizer(Turns(nn.Sequential(cnn(1, width=8), nn.Flatten(0)), source))
         model = symmetrize(lambda x: x.flatten(1), source >> actions.Trivial(C8), frame)
         optimizer = torch.optim.Adam(frame.parameters(), 3e-3)
         for _ in range(80):

@@ -275,7 +275,7 @@ def explode(step):
         (lambda: fit(loader=["upright"]), "a str from the loader"),
         (lambda: fit(predictor=Changing(), loss=adapt.Task()), r"returned tuple\(0: Tensor of 2 axes\) after Tensor of 2 axes"),
         (lambda: fit(loss=adapt.Task()), "without a predictor"),
-        (lambda: fit(loss=lambda step: torch.zeros(step.samples)), "without gradients"),
+        (lambda: fit(loss=lambda step: torch.zeros(step.samples)), "without gradients.*on continuous groups use frames.Canonicalizer"),
         (lambda: fit(loss=explode), "finite loss"),
         (
             lambda: fit(frames.Minimal(), signature=actions.Vectors(groups.Orthogonal(3)) >> actions.Trivial(groups.Orthogonal(3))),

@@ -64,6 +64,8 @@ def damage(folder, kind):
         (folder / "checkpoint.json").write_text("{")
     elif kind == "missing":
         (folder / pointer["files"]["state"]).unlink()
+    elif kind == "digests":
+        (folder / "checkpoint.json").write_text(json.dumps({**pointer, "sha256": 3}))
     elif kind == "format":
         (folder / "checkpoint.json").write_text(json.dumps({**pointer, "format": "other 7"}))
     elif kind == "cut short":
@@ -82,6 +84,7 @@ def damage(folder, kind):
         ("pointer", "cannot be read"),
         ("missing", "is missing"),
         ("format", "format 'other 7'"),
+        ("digests", "cannot be read"),
         ("cut short", "content"),
         ("flipped bit", "content"),
     ],
@@ -243,6 +246,30 @@ def test_places_that_cannot_be_written_are_refused_before_training(tmp_path):
         adapt.save_weights(tiny(), tmp_path / "file" / "weights.safetensors")
     with pytest.raises(CosetError, match="is no file"):
         adapt.load_weights(tiny(), tmp_path)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("writes", range(1, 10))
+def test_a_kill_at_any_write_leaves_a_whole_checkpoint(tmp_path, monkeypatch, writes):
+    """An epoch writes three files, after one to see whether the folder can be used."""
+    replace, calls = os.replace, [0]
+
+    def die(source, target):
+        if calls[0] == writes:
+            raise Killed
+        calls[0] += 1
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", die)
+    with pytest.raises(Killed):
+        fit(folder=tmp_path)
+    monkeypatch.undo()
+    rest = fit(tiny(seed=0 if writes <= 3 else 3), folder=tmp_path)
+    assert rest.resumed == (writes - 1) // 3
+    assert rest.history == fit().history
 
 
 def test_what_a_killed_write_left_behind_is_cleaned_up(tmp_path):

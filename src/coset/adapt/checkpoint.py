@@ -76,6 +76,7 @@ def load(folder: Path, about: dict[str, Any]) -> Saved | None:
         pointer = json.loads(path.read_text())
         epochs, names, digests, own = (pointer[key] for key in ("epochs", "files", "sha256", "about"))
         files = {kind: folder / names[kind] for kind in ("weights", "state")}
+        digests, own = {kind: digests[kind] for kind in files}, dict(own)
         known = pointer["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _corrupt(path, f"which cannot be read ({type(error).__name__})") from error

@@ -166,7 +166,8 @@ def _advance(state: State, loss: Tensor) -> None:
     state.optimizer.zero_grad(set_to_none=True)
     if not loss.requires_grad:
         given = f"the loss {state.objective.loss!r} without gradients"
-        raise InputError(explain(given, "a loss that reaches the canonicalizer", "add a prior, for instance adapt.IdentityPrior()"))
+        remedy = "add a prior, for instance adapt.IdentityPrior(); on continuous groups use frames.Canonicalizer, not frames.Minimize"
+        raise InputError(explain(given, "a loss that reaches the canonicalizer", remedy))
     state.scaler.scale(loss).backward()
     learning = [p for group in state.optimizer.param_groups for p in group["params"]]
     if all(p.grad is None for p in learning):
