@@ -59,5 +59,7 @@ def test_what_cannot_be_evaluated_is_refused():
         adapt.accuracy(tiny_predictor(), tiny_data(), actions.Image(groups.SpecialOrthogonal(2)))
     with pytest.raises(CosetError, match="no batches"):
         adapt.accuracy(tiny_predictor(), [], IMAGES)
+    with pytest.raises(CosetError, match="without targets"):
+        adapt.accuracy(tiny_predictor(), [x for x, _ in tiny_data()], IMAGES)
     with pytest.raises(CosetError, match="same samples"):
         adapt.Accuracy(torch.ones(1, 2)).minus(adapt.Accuracy(torch.ones(1, 3)))

@@ -177,6 +177,8 @@ def test_the_expected_task_has_the_exact_gradient_of_the_scores():
     [
         (lambda: adapt.Contrastive(nn.Flatten()), "adapt.Reference"),
         (lambda: adapt.Contrastive(embedding(), temperature=-1.0), "positive number"),
+        (lambda: adapt.Contrastive(embedding(), apart=float("nan")), "apart=nan"),
+        (lambda: adapt.Reference(nn.Flatten(), 0), "the length of its outputs"),
         (lambda: adapt.Reference(nn.Flatten(), 3)(torch.rand(2, 1, 8, 8)), r"embeddings \(B, 3\)"),
         (lambda: adapt.IndexConsistency(IMAGES), "action of SO"),
         (lambda: adapt.Gate(nn.Flatten(), 0.1), "a frame object"),

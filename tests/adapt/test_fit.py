@@ -297,6 +297,8 @@ def explode(step):
         (lambda: fit(predictor=tiny_predictor(), loader=[x for x, _ in tiny_data()], loss=adapt.Task()), "without targets"),
         (lambda: fit(predictor=Changing(6), loss=adapt.Task()), r"returned tuple\(0: Tensor of 2 axes\) after"),
         (lambda: fit(loss=adapt.Contrastive(adapt.Reference(nn.Flatten(), 16))), "reaches none of the weights"),
+        (lambda: fit(validate=lambda model: 0.9), "float from validate"),
+        (lambda: fit(validate=lambda model: {"loss": 0.9}), "names other than"),
         (lambda: adapt.Options(epochs=True), "positive number of epochs"),
         (lambda: adapt.Options(optimizer=3), "a callable"),
         (lambda: adapt.Options(schedule=3), "a callable"),

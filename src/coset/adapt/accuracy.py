@@ -16,7 +16,7 @@ from ..errors import InputError, explain
 from ..tree import Tree, first, tree_map
 from .objective import Batch, read_batch
 from .step import per_sample
-from .task import called, logits
+from .task import called, logits, wanted
 
 Score = Callable[[Any, Any], Tensor]
 
@@ -41,7 +41,7 @@ def correct(outputs: Tree, targets: Tensor) -> Tensor:
         >>> adapt.correct(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1]))
         tensor([1., 0.])
     """
-    hits = (logits(outputs).argmax(1) == targets).to(torch.float32)
+    hits = (logits(outputs).argmax(1) == wanted(targets, "correct")).to(torch.float32)
     return hits.reshape(hits.shape[0], -1).mean(1)
 
 
@@ -154,8 +154,8 @@ def _spread(elements: Tree, inputs: Tree, samples: int) -> list[Tree]:
 def _scored(model: Callable[..., Any], source: Action, labels: Action | None, g: Tree, batch: Batch, score: Score) -> Tensor:
     """(B,) the scores of a batch that was moved by one element."""
     at = source.layout(batch.inputs)
-    wanted = batch.targets if labels is None else labels.act(g, batch.targets)
-    found = score(call(model, source, source.act(g, batch.inputs, at)), wanted)
+    moved = batch.targets if labels is None else labels.act(g, batch.targets)
+    found = score(call(model, source, source.act(g, batch.inputs, at)), moved)
     return per_sample(found, at.samples, called(score)).to("cpu", torch.float64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -27,7 +28,7 @@ class Reference(nn.Module):
         generator: source of the direction that u starts from.
 
     Raises:
-        InputError: when the network returns other shapes.
+        InputError: for widths that are not positive, and when the network returns other shapes.
 
     Reference: Panigrahi and Mondal 2024, arXiv 2405.14089, section 3.
 
@@ -43,7 +44,10 @@ class Reference(nn.Module):
 
     def __init__(self, network: Callable[..., Tensor], width: int, generator: torch.Generator | None = None):
         super().__init__()
-        self.network, self.width = network, int(width)
+        if type(width) is not int or width < 1 or not callable(network):
+            given = f"Reference({network!r}, width={width!r})"
+            raise InputError(explain(given, "a network and the length of its outputs", "pass for instance adapt.Reference(network, 16)"))
+        self.network, self.width = network, width
         self.direction = nn.Parameter(torch.randn(self.width, generator=generator))
 
     def embed(self, inputs: Tree) -> Tensor:
@@ -86,6 +90,7 @@ class Contrastive(Loss):
         identity: the weight of the first.
 
     Raises:
+        InputError: for energies that are no :class:`Reference`, and weights or temperatures that make no sense.
         GroupError: for groups that cannot be listed.
 
     Reference: Panigrahi and Mondal 2024, arXiv 2405.14089, sections 3.1 and 3.2 (there without normalization and temperature).
@@ -106,6 +111,9 @@ class Contrastive(Loss):
         if not isinstance(energy, Reference):
             raise InputError(explain(f"Contrastive({energy!r})", "an adapt.Reference", "pass the energy that frames.Minimize was given"))
         self.energy, self.temperature = energy, checked_temperature("Contrastive", temperature)
+        for name, weight in (("apart", apart), ("artefact", artefact), ("identity", identity)):
+            if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+                raise InputError(explain(f"Contrastive({name}={weight!r})", "a weight of at least zero", "pass 0.0 to leave the term out"))
         self.apart, self.artefact, self.identity = float(apart), float(artefact), float(identity)
 
     def __call__(self, step: Step) -> Tensor:

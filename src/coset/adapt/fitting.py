@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def fit(
         called = distributed.spread(objective, place)
         for epoch in range(done, options.epochs):
             row = _epoch(state, called, loader, epoch, place, progress)
-            state.history.append(row | _validated(model, validate))
+            state.history.append(row | _validated(model, validate, row))
             if folder is not None:
                 state.save(Path(folder))
     return Fitted(model.eval(), state.history, done)
@@ -198,15 +198,23 @@ def _same(found: str | None, known: str | None) -> str | None:
     return found or known
 
 
-def _validated(model: Symmetrized, validate: Validate | None) -> dict[str, float]:
-    """What the user measures, in eval mode and without gradients; the modes are as before afterwards."""
+def _validated(model: Symmetrized, validate: Validate | None, row: dict[str, float]) -> dict[str, float]:
+    """What the user measures, in eval mode and without gradients; the modes are as before afterwards.
+
+    Raises:
+        InputError: for anything but numbers by names that the history does not have yet.
+    """
     if validate is None:
         return {}
     modes = {part: part.training for part in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            return {name: float(value) for name, value in validate(model).items()}
+            found = validate(model)
     finally:
         for part, mode in modes.items():
             part.training = mode
+    if not isinstance(found, Mapping) or set(found) & set(row):
+        given = f"{sorted(found) if isinstance(found, Mapping) else type(found).__name__} from validate"
+        raise InputError(explain(given, f"numbers by names other than {sorted(row)}", 'return for instance {"accuracy": 0.9}'))
+    return {name: float(value) for name, value in found.items()}

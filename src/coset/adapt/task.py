@@ -46,7 +46,7 @@ def cross_entropy(outputs: Tree, targets: Tensor) -> Tensor:
         >>> adapt.cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))
         tensor([1.3863, 1.3863])
     """
-    values = functional.cross_entropy(logits(outputs), _wanted(targets, "cross_entropy"), reduction="none")
+    values = functional.cross_entropy(logits(outputs), wanted(targets, "cross_entropy"), reduction="none")
     return values.flatten(1).mean(1) if values.dim() > 1 else values
 
 
@@ -56,13 +56,13 @@ def squared_error(outputs: Tree, targets: Tensor) -> Tensor:
     Raises:
         InputError: where outputs and targets differ in shape (nothing is broadcast).
     """
-    values, targets = logits(outputs), _wanted(targets, "squared_error")
+    values, targets = logits(outputs), wanted(targets, "squared_error")
     if values.shape != targets.shape:
         raise InputError(explain(f"outputs {describe(values)}", f"the shape of the targets, {tuple(targets.shape)}", "reshape one of them"))
     return (values - targets).square().reshape(values.shape[0], -1).mean(1)
 
 
-def _wanted(targets: Any, name: str) -> Tensor:
+def wanted(targets: Any, name: str) -> Tensor:
     """Targets, which a loader has to give."""
     if not isinstance(targets, Tensor):
         given = "batches without targets" if targets is None else f"targets of type {type(targets).__name__}"
