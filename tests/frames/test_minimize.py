@@ -523,6 +523,22 @@ def test_one_graph_and_export(frame, generator):
         assert torch.allclose(program.module()(x[:3]), expected[:3], atol=1e-6)
 
 
+@pytest.mark.parametrize("direct", [False, True])
+def test_expectations_train_in_one_graph(direct, generator):
+    gradient, x = frames.Expected(2), torch.randn(4, 3, 16, 16, generator=generator)
+    frame = (
+        frames.Canonicalizer(GroupCNN(C4, 3), frames.Argmax(gradient=gradient)) if direct else frames.Minimize(energy(), gradient=gradient)
+    )
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 5))
+    model = coset.symmetrize(net, actions.Image(C4) >> actions.Trivial(C4), frame).train()
+    expected = model(x).detach()
+    torch._dynamo.reset()
+    found = torch.compile(model, backend="aot_eager", fullgraph=True)(x)
+    assert torch.allclose(found, expected, atol=1e-6)
+    found.square().sum().backward()
+    assert any(bool(p.grad.abs().sum() > 0) for p in frame.parameters())
+
+
 def test_saved_weights_and_copies(generator):
     x = torch.randn(3, 3, 24, 24, generator=generator)
     one, two = (frames.Minimize(energy(seed)).bind(actions.Image(C4)).eval() for seed in (0, 5))
@@ -571,6 +587,8 @@ BAD = {
     "energy of wrong shape": lambda: frames.Minimize(lambda x: x.mean((2, 3))).bind(actions.Image(C4))(X),
     "integer energy": lambda: frames.Minimize(lambda x: x.sum((1, 2, 3)).long()).bind(actions.Image(C4))(X),
     "scores of another group": lambda: frames.Canonicalizer(GroupCNN(C4, 3)).bind(actions.Image(D4))(X),
+    "another group of the same order": lambda: frames.Canonicalizer(GroupCNN(C8, 3)).bind(actions.Image(D4)),
+    "draws for another group of the same order": lambda: frames.Probabilistic(GroupCNN(C8, 3)).bind(actions.Image(D4)),
     "confidence without logits": lambda: frames.Minimize(frames.Confidence(lambda x: x)).bind(actions.Image(C4))(X),
     "confidence of nothing": lambda: frames.Confidence(None),
 }

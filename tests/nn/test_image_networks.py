@@ -242,6 +242,7 @@ def test_bad_images(x, message):
         lambda: nn.GroupCNN(groups.SpecialOrthogonal(2), 3),
         lambda: nn.GroupCNN(groups.Symmetric(3), 3),
         lambda: nn.GroupCNN(groups.Octahedral(), 3),
+        lambda: nn.GroupCNN(groups.Torus(2, 2), 3),
         lambda: nn.GroupCNN("C4", 3),
         lambda: nn.GroupCNN(groups.Cyclic(4), 3)(torch.rand(2, 3, 32, 32), torch.rand(2, 3)),
     ],

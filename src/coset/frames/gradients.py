@@ -131,7 +131,7 @@ def softly(group: Group, gradient: Gradient, scores: Tensor, elements: Tree, inc
 def likeliest(gradient: Gradient, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers (k, B) of the likeliest elements, and their renormalized shares (k, B) with gradients."""
     shares, index = torch.topk(gradient.log_shares(scores), min(gradient.top, scores.shape[-1]), dim=-1)
-    return index.mT, torch.softmax(shares, -1).mT.to(torch.float64)
+    return index.mT.contiguous(), torch.softmax(shares, -1).mT.to(torch.float64)  # compilers guess the strides of others wrongly
 
 
 def choice_scores(gradient: Gradient, scores: Tensor) -> dict[str, Score]:

@@ -78,8 +78,22 @@ class Learned(Frame):
             )
         cores = [factor.parts()[1].source if factor.translates else factor for factor in self._factors if _has_core(factor)]
         self._retractions = tuple((one or default_retraction(core)).bind(core) for one, core in zip(several, cores, strict=True))
+        self._refuse_another(group)
         move = _translations(group)
         self._center = None if move is None else Center().bind(Pullback(move, self.source))  # type: ignore[arg-type]
+
+    def _refuse_another(self, group: Group) -> None:
+        """Raise where the network gives scores of the elements of another group, in its own order."""
+        own = getattr(self.network, "group", None)
+        scored = len(self._retractions) == 1 and isinstance(self._retractions[0], Argmax)
+        if scored and isinstance(own, Group) and own != self._retractions[0].group:
+            raise FrameError(
+                explain(
+                    f"{type(self.network).__name__} of {own} on inputs of {group}",
+                    f"a network of {self._retractions[0].group}",
+                    "build it with the group of the inputs",
+                )
+            )
 
     @property
     def relaxes(self) -> bool:  # type: ignore[override]

@@ -57,7 +57,7 @@ class GroupCNN(nn.Module):
         sizes = {"channels": channels, "width": width, "layers": layers}
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in sizes.values()):
             raise InputError(explain(f"GroupCNN with {sizes}", "positive whole numbers", "pass for instance GroupCNN(groups.Cyclic(4), 3)"))
-        if not isinstance(group, Group) or not group.finite or group.permutes:
+        if not isinstance(group, Group) or not group.finite or group.permutes or group.dim != 2:
             raise SignatureError(
                 explain(
                     f"GroupCNN of {group!r}", "a finite group of the plane", "use Cyclic(n) or Dihedral(n), or frames.Minimize for others"
