@@ -134,6 +134,37 @@ def test_large_constant_images_take_no_memory():
     assert measure.weights.shape == (1, 2)
 
 
+def test_flags_beside_a_constant_image(generator):
+    T = groups.Torus(8, 8)
+    source = actions.Dict(image=actions.Image(T), cells=actions.Coarse(T, 2))
+    cells = torch.zeros(2, 4, 4, dtype=torch.bool)
+    cells[1, 1, 2] = True
+    measure = frames.Phase(of="image").bind(source)({"image": torch.ones(2, 1, 8, 8), "cells": cells})
+    assert measure.order.tolist() == [64, 64]
+    assert measure.cosets == 16  # the flag stands in any of the cells
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e-8])
+@pytest.mark.parametrize("frame", [frames.Phase, frames.Peak])
+def test_images_that_are_nearly_constant_cost_one_call(frame, noise, generator):
+    T = groups.Torus(64, 48)
+    x = 1 + noise * torch.rand(1, 3, 64, 48, generator=generator, dtype=torch.float64)
+    measure = frame().bind(actions.Image(T))(x)
+    assert measure.cosets == 1
+
+
+@pytest.mark.parametrize("bump", [1e-3, 1e-4, 1e-5])
+def test_a_small_bump_on_a_periodic_image_is_followed(bump, generator):
+    T = groups.Torus(64, 64)
+    x = torch.rand(2, 1, 64, 8, generator=generator, dtype=torch.float64).repeat(1, 1, 1, 8)
+    x[0, 0, 3, 5] += bump
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Conv2d(2, 1, 3, padding=1)).double()
+    model = coset.symmetrize(net, actions.Image(T) >> actions.Image(T), frames.Phase())
+    with torch.no_grad():
+        y, moved = model(x), model(x.roll((5, 19), (-2, -1)))
+    assert torch.allclose(moved, y.roll((5, 19), (-2, -1)), rtol=0, atol=1e-13)
+
+
 def test_labels_of_periodic_images_are_not_averaged(generator):
     T = groups.Torus(4, 4)
     x = torch.rand(1, 1, 4, 2, generator=generator).repeat(1, 1, 1, 2)
@@ -355,3 +386,21 @@ def test_what_does_not_fit():
         actions.Periodic(groups.RealTorus(8, 8)).check(torch.zeros(1, 8, 9))
     with pytest.raises(InputError, match="height and width"):
         frames.Phase().bind(actions.Image(T))(torch.zeros(1, 8, 9))
+
+
+BATCHES = {
+    "no samples": ([torch.zeros(0, 1, 8, 8)], "images"),
+    "an empty pair": ([()], "images"),
+    "NaN": ([torch.full((1, 1, 8, 8), float("nan"))], "NaN or infinite"),
+    "two sizes": ([torch.rand(1, 1, 8, 8), torch.rand(1, 1, 9, 8)], "one size"),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("frame", [frames.Phase, frames.Peak])
+def test_what_cannot_be_aligned(name, frame):
+    batches, message = BATCHES[name]
+    with pytest.raises(InputError, match=message):
+        frame().align(batches)
+    with pytest.raises(InputError, match="height and width"):
+        frame().bind(actions.Image(groups.Torus(16, 16))).align([torch.rand(2, 1, 8, 8)])

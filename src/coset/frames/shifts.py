@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from ..actions.base import Action
+from ..actions.base import Action, all_finite
 from ..actions.image import Raster
 from ..actions.layout import Layout
 from ..actions.periodic import Periodic
@@ -116,7 +116,7 @@ class ShiftFrame(Frame):
             The frame itself.
 
         Raises:
-            InputError: when there is no image.
+            InputError: when there is no image, for images of several sizes, and NaN.
 
         Example:
             >>> import torch
@@ -130,7 +130,9 @@ class ShiftFrame(Frame):
         sizes: tuple[int, int] | None = None
         for batch in loader:
             won = self._won(batch).cpu()
-            sizes = (won.shape[-2], won.shape[-1])
+            sizes = sizes or (won.shape[-2], won.shape[-1])
+            if sizes != tuple(won.shape[-2:]):
+                raise InputError(explain(f"images of {sizes} and of {tuple(won.shape[-2:])} pixels", "one size", "resize or crop them"))
             share = won.double() / won.flatten(1).sum(1).reshape(-1, 1, 1)
             for axis, n in enumerate(sizes):
                 turn = torch.polar(torch.ones(n, dtype=torch.float64), 2 * math.pi / n * torch.arange(n, dtype=torch.float64))
@@ -149,12 +151,17 @@ class ShiftFrame(Frame):
         if self.source is not None and self.source.items().keys() != {None}:
             if isinstance(batch, dict):
                 batch = {key: batch[key] for key in self.source.entries if key in batch}  # type: ignore[attr-defined]
+            self.source.check(batch)
             return self.places(batch, False)
-        x = next(iter(batch.values() if isinstance(batch, dict) else batch)) if is_container(batch) else batch
-        if not isinstance(x, Tensor) or x.dim() < 3:
+        x = next(iter(batch.values() if isinstance(batch, dict) else batch), None) if is_container(batch) else batch
+        if not isinstance(x, Tensor) or x.dim() < 3 or not x.numel():
             raise InputError(
                 explain(f"a batch that begins with {describe(x)}", "images (B, C, H, W)", "let the loader return images, or (images, …)")
             )
+        if not all_finite(x):
+            raise InputError(explain(f"a batch {describe(x)} with NaN or infinite entries", "finite images", "remove or repair them"))
+        if self.source is not None:
+            self.source.check(x)
         return self.winners(x.reshape(x.shape[0], -1, *x.shape[-2:]), False)
 
     def aligned(self, loader: Iterable[Any]) -> ShiftFrame:
