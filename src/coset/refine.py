@@ -51,6 +51,7 @@ def refine(measure: Measure, source: Action, inputs: Tree, at: Layout) -> Measur
 
 def _broken(measure: Measure, action: Action, x: Tensor, at: Layout) -> Tensor:
     """(B,) True where the elements of a coset give different canonical forms."""
+    x = x if x.is_floating_point() or x.is_complex() else x.to(torch.float64)  # labels are compared as numbers
     back = measure.group.inverse(measure.elements)
     weights = per_row(measure.weights, at, x)
     forms = action.act(rows_of(back, at, x), x.detach().unsqueeze(0).expand(measure.weights.shape[0], *x.shape))

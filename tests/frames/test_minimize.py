@@ -523,6 +523,22 @@ def test_one_graph_and_export(frame, generator):
         assert torch.allclose(program.module()(x[:3]), expected[:3], atol=1e-6)
 
 
+@pytest.mark.parametrize("labels", [torch.long, torch.bool])
+def test_masks_beside_a_symmetric_image(labels, generator):
+    source = actions.Dict(image=actions.Image(D4), mask=actions.Mask(D4))
+    image, mask = torch.full((2, 1, 16, 16), 0.3), (torch.rand(2, 16, 16, generator=generator) > 0.5).to(labels)
+    mask[1] = 1
+    weight = torch.randn(16, 16, generator=generator)
+    net = lambda image, mask: ((image[:, 0] + mask) * weight).sum((1, 2)).sin()[:, None]  # noqa: E731
+    model = coset.symmetrize(net, source >> actions.Trivial(D4), frames.Minimize(energy(channels=1), of="image")).eval()
+    measure = model.frame({"image": image, "mask": mask})
+    assert measure.cosets == 8
+    assert measure.order.tolist() == [8, 8]
+    expected = model(image=image, mask=mask)
+    assert torch.allclose(model(image=image, mask=mask.rot90(1, (1, 2))), expected, atol=1e-5)
+    assert torch.allclose(model(image=image, mask=mask.flip(-1)), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("direct", [False, True])
 def test_expectations_train_in_one_graph(direct, generator):
     gradient, x = frames.Expected(2), torch.randn(4, 3, 16, 16, generator=generator)
