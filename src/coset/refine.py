@@ -54,7 +54,8 @@ def _broken(measure: Measure, action: Action, x: Tensor, at: Layout) -> Tensor:
     x = x if x.is_floating_point() or x.is_complex() else x.to(torch.float64)  # labels are compared as numbers
     back = measure.group.inverse(measure.elements)
     weights = per_row(measure.weights, at, x)
-    forms = action.act(rows_of(back, at, x), x.detach().unsqueeze(0).expand(measure.weights.shape[0], *x.shape))
+    beside = Layout(samples=at.samples, sizes=at.sizes) if at.sizes else None  # boxes look up the size of their image
+    forms = action.act(rows_of(back, at, x), x.detach().unsqueeze(0).expand(measure.weights.shape[0], *x.shape), beside)
     if measure.permutations is not None and action.per_point is not False and at.is_per_point(x, action.event):
         forms = gather_points(measure.permutations, forms)
     forms = forms.reshape(measure.cosets, measure.size, *forms.shape[1:])

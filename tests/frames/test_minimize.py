@@ -539,6 +539,15 @@ def test_masks_beside_a_symmetric_image(labels, generator):
     assert torch.allclose(model(image=image, mask=mask.flip(-1)), expected, atol=1e-5)
 
 
+def test_boxes_beside_a_symmetric_image():
+    source = actions.Dict(image=actions.Image(D4), boxes=actions.Boxes(D4, size="image"))
+    frame = frames.Minimize(energy(channels=1), of="image").bind(source).eval()
+    image, boxes = torch.full((2, 1, 16, 16), 0.3), torch.tensor([[[2.0, 3.0, 10.0, 5.0]], [[5.0, 5.0, 10.0, 10.0]]])
+    measure = frame({"image": image, "boxes": boxes})
+    assert measure.order.tolist() == [8, 8]
+    assert measure.cosets == 8
+
+
 @pytest.mark.parametrize("direct", [False, True])
 def test_expectations_train_in_one_graph(direct, generator):
     gradient, x = frames.Expected(2), torch.randn(4, 3, 16, 16, generator=generator)
