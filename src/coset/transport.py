@@ -86,6 +86,7 @@ def _shares(measure: Measure, at: Layout, x: Tensor) -> Tensor:
 
 def _coset_mean(action: Action, x: Tensor, back: Tree, measure: Measure, at: Layout) -> Tensor:
     """The average of the canonical forms over each coset, (cosets, B or N, ...)."""
+    beside = Layout(samples=at.samples, sizes=at.sizes) if at.sizes else None  # boxes look up the size of their image
     s = measure.size
     weights = _shares(measure, at, x)
     g = rows_of(back, at, x)
@@ -93,7 +94,7 @@ def _coset_mean(action: Action, x: Tensor, back: Tree, measure: Measure, at: Lay
     forms = []
     for start in range(0, weights.shape[0], s):
         wide = x.unsqueeze(0).expand(s, *x.shape)
-        moved = action.act(tree_map(lambda leaf: leaf[start : start + s], g), wide) if action.moves else wide  # noqa: B023
+        moved = action.act(tree_map(lambda leaf: leaf[start : start + s], g), wide, beside) if action.moves else wide  # noqa: B023
         if matched:
             moved = gather_points(measure.permutations[start : start + s], moved)  # type: ignore[index]
         forms.append(weigh(weights[start : start + s], moved).sum(0))

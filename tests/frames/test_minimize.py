@@ -546,6 +546,10 @@ def test_boxes_beside_a_symmetric_image():
     measure = frame({"image": image, "boxes": boxes})
     assert measure.order.tolist() == [8, 8]
     assert measure.cosets == 8
+    net = lambda image, boxes: boxes.sin().sum((1, 2))[:, None]  # noqa: E731
+    model = coset.symmetrize(net, source >> actions.Trivial(D4), frame).eval()
+    centred = torch.tensor([[[5.0, 5.0, 10.0, 10.0]]]).expand(2, 1, 4)
+    assert model(image=image, boxes=centred).shape == (2, 1)
 
 
 @pytest.mark.parametrize("direct", [False, True])
