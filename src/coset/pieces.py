@@ -224,7 +224,7 @@ class _Leaf:
         self.weights, self.sums = total[~plan.done], sums[~plan.done]
 
     def hold(self, value: Any, rows: int) -> None:
-        """Keep what is not averaged over a measure as the first call gave it; single numbers, such as mean losses, as the mean over rows."""
+        """Keep what is not averaged as the first call gave it; single numbers, such as mean losses, as their mean over rows."""
         known, self.rows = self.rows, self.rows + rows
         if not known:
             self.whole.mean = value

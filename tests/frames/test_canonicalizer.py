@@ -1,4 +1,4 @@
-"""Learned canonicalization where one sample of a batch is symmetric: gradients of the others, laws that are checked, scores that can be kept."""
+"""Learned canonicalization of batches with a symmetric sample: gradients of the others, checked laws, scores that can be kept."""
 
 from __future__ import annotations
 

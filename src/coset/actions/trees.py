@@ -27,8 +27,7 @@ Visit = Callable[[Action, Any, str], Any]
 def visit(action: Action, x: Tree, function: Visit, name: str = "input") -> Tree:
     """Apply ``function(leaf action, data, name)`` to every declared leaf of nested data and keep the structure.
 
-    A single leaf action meets a container in two cases: ``Trivial`` and ``Ignore`` describe everything inside it, any
-    other action describes its only tensor.
+    Of a container, the single leaf actions ``Trivial`` and ``Ignore`` describe everything inside, any other its only tensor.
     """
     if isinstance(action, Branches):
         return action.visit(x, function, name)
