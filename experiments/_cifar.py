@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _labelled import Labelled
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad, relu
 
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def decoded(path: Path, count: int | None = None) -> tuple[Tensor, Tensor]:
+def decoded(path: Path, count: int | None = None) -> Labelled:
     """Normalized images (N, 3, 32, 32) and labels (N,) of a file of JPEG copies; the first ``count`` of a fixed random order."""
     from PIL import Image
 
@@ -27,7 +28,7 @@ def decoded(path: Path, count: int | None = None) -> tuple[Tensor, Tensor]:
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:count].tolist()
     raw = data.tobytes()
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(raw[offsets[i] : offsets[i + 1]])).convert("RGB")) for i in order])
-    return normalized(torch.from_numpy(pixels).permute(0, 3, 1, 2)), torch.from_numpy(labels[order]).long()
+    return Labelled(normalized(torch.from_numpy(pixels).permute(0, 3, 1, 2)), torch.from_numpy(labels[order]).long())
 
 
 def normalized(pixels: Tensor) -> Tensor:
@@ -74,8 +75,8 @@ def resnet(folder: Path, depth: int) -> ResNet:
     from safetensors.torch import load_file
 
     net = ResNet((depth - 2) // 6)
-    net.load_state_dict(load_file(folder / f"resnet{depth}.safetensors"), strict=False)
-    missing = set(net.state_dict()) - set(load_file(folder / f"resnet{depth}.safetensors"))
-    if any("num_batches_tracked" not in name for name in missing):
-        raise SystemExit(f"resnet{depth}.safetensors lacks {sorted(missing)}")
+    missing, more = net.load_state_dict(load_file(folder / f"resnet{depth}.safetensors"), strict=False)
+    missing = [name for name in missing if "num_batches_tracked" not in name]
+    if missing or more:
+        raise SystemExit(f"resnet{depth}.safetensors lacks {missing} and has {more} besides")
     return net.eval()

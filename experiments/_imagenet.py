@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from _labelled import Labelled
 from PIL import Image
 from torch import Tensor
 
 FILE = "imagenet_sample1000_256.npz"
 
 
-@dataclass(frozen=True)
-class Photographs:
-    """Images as bytes (N, 3, size, size), and their classes (N,) from 0 (no background)."""
-
-    images: Tensor
-    classes: Tensor
-
-    def __getitem__(self, rows: Tensor | slice) -> Photographs:
-        return Photographs(self.images[rows], self.classes[rows])
-
-    def __len__(self) -> int:
-        return len(self.classes)
-
-
-def photographs(folder: Path, size: int, count: int | None = None) -> Photographs:
+def photographs(folder: Path, size: int, count: int | None = None) -> Labelled:
     """The central 224 of 256 pixels (7/8, as TensorFlow evaluates), resized to ``size``.
 
     Args:
@@ -40,7 +26,7 @@ def photographs(folder: Path, size: int, count: int | None = None) -> Photograph
     data, offsets = found["jpeg_bytes"].tobytes(), found["offsets"]
     count = len(offsets) - 1 if count is None else count
     images = np.stack([decoded(data[offsets[i] : offsets[i + 1]], size) for i in range(count)])
-    return Photographs(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(found["labels"][:count]).long())
+    return Labelled(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(found["labels"][:count]).long())
 
 
 def decoded(jpeg: bytes, size: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from statistics import median
 
 import torch
 from _cifar import ResNet, decoded, resnet
+from _labelled import Batches
 from _results import HERE, Experiment, data
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -131,21 +132,6 @@ class Plan:
     seed: int
 
 
-class Batches:
-    """Batches (images, labels) in an order that torch's global generator shuffles, or as they are."""
-
-    def __init__(self, images: Tensor, labels: Tensor, size: int, shuffled: bool):
-        self.images, self.labels, self.size, self.shuffled = images, labels, size, shuffled
-
-    def __len__(self) -> int:
-        return -(-len(self.labels) // self.size)
-
-    def __iter__(self):
-        order = torch.randperm(len(self.labels)) if self.shuffled else torch.arange(len(self.labels))
-        for rows in order.split(self.size):
-            yield self.images[rows], self.labels[rows]
-
-
 def model_of(name: str, plan: Plan, weights: Path, known: Batches | None, folder: Path | None) -> tuple[nn.Module, float]:
     """The network of a row, trained where there is something to train, and the CPU seconds of this call."""
     torch.manual_seed(plan.seed)
@@ -184,7 +170,7 @@ def seconds_of(model: nn.Module, images: Tensor) -> float:
 def evaluate(name: str, model: nn.Module, plan: Plan, weights: Path, test: Batches) -> dict[str, object]:
     """Scores (K, N) of every image, turned by every element, and the cost beside the bare network."""
     found = adapt.accuracy(model, test, actions.Image(groups.Cyclic(ROWS[name].order)))
-    images, bare = test.images[: min(64, plan.test)], resnet(weights, plan.depth)
+    images, bare = test.known.images[:64], resnet(weights, plan.depth)
     ratio = median(seconds_of(model, images) / seconds_of(bare, images) for _ in range(3))
     frame = getattr(model, "frame", None)
     size = sum(p.numel() for p in frame.parameters()) if isinstance(frame, nn.Module) else 0
@@ -224,8 +210,8 @@ def lines_of(found: dict[str, dict[str, object]], depth: int) -> tuple[list[list
 
 def run(experiment: Experiment, plan: Plan, source: Path, weights: Path, out: Path, names: list[str]) -> None:
     """Train and test rows that are not kept yet, and report."""
-    known = Batches(*decoded(source / "cifar10_jpeg_train.npz", plan.images), BATCH, True)
-    test = Batches(*decoded(source / "cifar10_jpeg_test.npz", plan.test), 250, False)
+    known = Batches(decoded(source / "cifar10_jpeg_train.npz", plan.images), BATCH, True)
+    test = Batches(decoded(source / "cifar10_jpeg_test.npz", plan.test), 250, False)
     found = {}
     for name in ROWS:
         folder = out / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-resnet{plan.depth}-{plan.seed}"

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from _imagenet import Photographs, halves, photographs
+from _imagenet import halves, photographs
+from _labelled import Batches
 from _mobilenets import mobilenet, scaled
 from _results import HERE, Experiment, data
 from torch import Tensor, nn
@@ -104,22 +105,7 @@ ROWS: dict[str, tuple[Callable[[Path, nn.Module], frames.Frame | None], int, flo
 """The frame, its epochs and its rate."""
 
 
-class Loader:
-    """Batches (images, classes), shuffled by torch's global generator or as they are."""
-
-    def __init__(self, known: Photographs, shuffled: bool):
-        self.known, self.shuffled = known, shuffled
-
-    def __len__(self) -> int:
-        return -(-len(self.known) // BATCH)
-
-    def __iter__(self):
-        order = torch.randperm(len(self.known)) if self.shuffled else torch.arange(len(self.known))
-        for rows in order.split(BATCH):
-            yield scaled(self.known.images[rows]), self.known.classes[rows]
-
-
-def model_of(name: str, weights: Path, predictor: str, known: Loader, out: Path, seed: int) -> tuple[nn.Module, float]:
+def model_of(name: str, weights: Path, predictor: str, known: Batches, out: Path, seed: int) -> tuple[nn.Module, float]:
     """The predictor in the frame of a row, which is trained at 128 pixels where there is something to train; and the CPU seconds."""
     torch.manual_seed(seed)
     make, epochs, rate = ROWS[name]
@@ -174,12 +160,12 @@ def main() -> None:
     count = 16 if given.smoke else 1000
     rows = list(ROWS)[:4:3] if given.smoke else list(ROWS)
     train, test = halves(count)
-    known = Loader(photographs(sample, 128, count)[train], True)
+    known = Batches(photographs(sample, 128, count)[train], BATCH, True, scaled)
     lines, aims = [], []
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) if given.smoke else given.out
         for predictor in (SMALL,) if given.smoke else (SMALL, LARGE):
-            held = Loader(photographs(sample, int(predictor[-3:]), count)[test], False)
+            held = Batches(photographs(sample, int(predictor[-3:]), count)[test], BATCH, False, scaled)
             found = {}
             for name in rows:
                 kept = out / slug(f"{predictor} {name}", given.seed) / "scores.json"

@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from _imagenet import Photographs, photographs
+from _imagenet import photographs
+from _labelled import Labelled
 from _mobilenets import CHECKPOINTS, CLASSES, saved, scaled
 from _results import Experiment, data
 from _tflite import Network, evaluate
@@ -23,7 +24,7 @@ WITHIN = 0.5
 
 
 @torch.no_grad()
-def top1(model: nn.Module, known: Photographs, turns: int) -> float:
+def top1(model: nn.Module, known: Labelled, turns: int) -> float:
     """The share of right classes, in %, with all images turned by quarters."""
     images = torch.rot90(known.images, turns, (-2, -1))
     found = torch.cat([model(pixel_values=scaled(part)).logits[:, -1000:].argmax(1) for part in images.split(50)])

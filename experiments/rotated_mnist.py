@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _labelled import Labelled
 from _results import Experiment, data
 from _rotated_mnist_models import Convolutions, PointsOfImage
 from _short_training import OUT, trained
@@ -39,17 +40,6 @@ TURNS = actions.Image(SO2)
 NOISE, DRAWS, ORBIT, BATCH, EPOCHS, RATE = 2, 8, 1.0, 128, 25, 5e-3
 PUBLISHED_BARE, PUBLISHED_C4 = 4.90, 2.41
 """Test errors in percent: of a plain network, and of one canonicalized over C4 (arXiv 2211.06489)."""
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Images (N, 1, 28, 28) in 0 ... 1, turned, and their classes (N,)."""
-
-    images: Tensor
-    classes: Tensor
-
-    def __getitem__(self, rows: Tensor | slice) -> Digits:
-        return Digits(self.images[rows], self.classes[rows])
 
 
 @dataclass(frozen=True)
@@ -120,18 +110,18 @@ def rows(draws: int) -> dict[str, Row]:
     }
 
 
-def load(folder: Path, train: int, test: int) -> tuple[Digits, Digits]:
+def load(folder: Path, train: int, test: int) -> tuple[Labelled, Labelled]:
     """Training and test digits, turned by angles that are always the same."""
     found = [np.load(folder / f"mnist_{part}.npz") for part in ("train", "test")]
     images, classes = (torch.from_numpy(np.concatenate([one[key] for one in found])) for key in ("images", "labels"))
     generator = torch.Generator().manual_seed(0)
     picked = torch.randperm(len(images), generator=generator)[: train + test]
     turned = TURNS.act(SO2.haar(train + test, generator=generator), images[picked].float().div(255).unsqueeze(1))
-    digits = Digits(turned, classes[picked].long())
+    digits = Labelled(turned, classes[picked].long())
     return digits[:train], digits[train:]
 
 
-def train(name: str, seed: int, known: Digits, epochs: int, path: Path | None) -> tuple[nn.ModuleDict, float]:
+def train(name: str, seed: int, known: Labelled, epochs: int, path: Path | None) -> tuple[nn.ModuleDict, float]:
     """Train one row; its networks and the seconds."""
     torch.manual_seed(seed)
     row = rows(1)[name]
@@ -159,7 +149,7 @@ def logits(model: nn.Module, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(name: str, parts: nn.ModuleDict, test: Digits, seconds: float) -> list[str]:
+def evaluate(name: str, parts: nn.ModuleDict, test: Labelled, seconds: float) -> list[str]:
     """One line of the table."""
     row = rows(DRAWS)[name]
     model = row.model(parts).eval()
@@ -182,7 +172,7 @@ def evaluate(name: str, parts: nn.ModuleDict, test: Digits, seconds: float) -> l
     ]
 
 
-def known_line(kept: Path, plan: str, name: str, parts: nn.ModuleDict, test: Digits, seconds: float) -> list[str]:
+def known_line(kept: Path, plan: str, name: str, parts: nn.ModuleDict, test: Labelled, seconds: float) -> list[str]:
     """The line that was measured before for this plan, or measured now and kept."""
     if kept.exists():
         found = json.loads(kept.read_text())

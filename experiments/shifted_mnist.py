@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _labelled import Labelled
 from _results import Experiment, data
 from _short_training import OUT, trained
 from torch import Tensor, nn
@@ -31,17 +32,6 @@ T = groups.Torus(28, 28)
 IMAGES = actions.Image(T)
 SIGNATURE = IMAGES >> actions.Trivial(T)
 BATCH, EPOCHS, TRAIN, TEST = 128, 3, 60000, 10000
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Images (N, 1, 28, 28) in 0 ... 1 and their classes (N,)."""
-
-    images: Tensor
-    classes: Tensor
-
-    def __getitem__(self, rows: Tensor | slice) -> Digits:
-        return Digits(self.images[rows], self.classes[rows])
 
 
 class Convolutions(nn.Sequential):
@@ -80,7 +70,7 @@ ROWS = {
 }
 
 
-def model_of(row: Row, parts: nn.ModuleDict, known: Digits) -> nn.Module:
+def model_of(row: Row, parts: nn.ModuleDict, known: Labelled) -> nn.Module:
     """The network, inside of its frame where it has one."""
     if row.frame is None:
         return parts["base"]
@@ -90,13 +80,15 @@ def model_of(row: Row, parts: nn.ModuleDict, known: Digits) -> nn.Module:
     return coset.symmetrize(parts["base"], SIGNATURE, frame)
 
 
-def load(folder: Path, part: str, count: int) -> Digits:
+def load(folder: Path, part: str, count: int) -> Labelled:
     """The first digits of a part."""
     found = np.load(folder / f"mnist_{part}.npz")
-    return Digits(torch.from_numpy(found["images"][:count]).float().div(255).unsqueeze(1), torch.from_numpy(found["labels"][:count]).long())
+    return Labelled(
+        torch.from_numpy(found["images"][:count]).float().div(255).unsqueeze(1), torch.from_numpy(found["labels"][:count]).long()
+    )
 
 
-def train(name: str, known: Digits, options: Options, path: Path | None) -> tuple[nn.Module, float]:
+def train(name: str, known: Labelled, options: Options, path: Path | None) -> tuple[nn.Module, float]:
     """The network of a row, trained on centred digits (or inside of its frame), and the seconds."""
     torch.manual_seed(options.seed)
     row = ROWS[name]
@@ -111,7 +103,7 @@ def train(name: str, known: Digits, options: Options, path: Path | None) -> tupl
     return model, trained(parts, loss, steps, path, rate=2e-3, plan=f"{name}, {len(known.classes)} digits, seed {options.seed}", every=100)
 
 
-def train_scores(known: Digits, options: Options, path: Path | None) -> tuple[nn.Module, float]:
+def train_scores(known: Labelled, options: Options, path: Path | None) -> tuple[nn.Module, float]:
     """Scores of shifts, trained to say "not shifted" on centred digits: the prior alone, the classifier is not asked."""
     torch.manual_seed(options.seed)
     parts = nn.ModuleDict({"scores": CircularScorer(1, layers=4)})
@@ -139,7 +131,7 @@ def classes(model: nn.Module, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(name: str, model: nn.Module, test: Digits, seconds: float) -> list[str]:
+def evaluate(name: str, model: nn.Module, test: Labelled, seconds: float) -> list[str]:
     """One line of the table."""
     model = model.eval()
     generator = torch.Generator().manual_seed(1)
