@@ -145,7 +145,6 @@ class Branches(Action):
 
     def layout(self, x: Tree) -> Layout:
         """Merge what the entries tell; a ragged batch index decides the number of samples."""
-        known: list[Layout] = []
         sizes: list[tuple[str, Any]] = []
         found: list[tuple[Action, Layout]] = []
 
@@ -160,10 +159,7 @@ class Branches(Action):
                 continue
             start = len(found)
             visit(self.entries[key], value, look, str(key))
-            for _, layout in found[start:]:
-                size = layout.size
-                if size is not None:
-                    sizes.append((str(key), size))
+            sizes += [(str(key), layout.size) for _, layout in found[start:] if layout.size is not None]
         known = [layout for leaf, layout in sorted(found, key=lambda pair: not pair[0].moves)]
         merged = _merge(known, tuple(sizes))
         lists = [value for key, value in entries.items() if isinstance(self.entries[key], Edges) and value is not None]
