@@ -1,6 +1,6 @@
 """coset makes any PyTorch model symmetric under any group, and measures how symmetric a model is."""
 
-from . import actions, adapt, frames, groups, nn
+from . import actions, adapt, discover, frames, groups, nn
 from .actions.signature import Signature
 from .auditing import Report, assert_equivariant, audit, frame_gap
 from .cite import cite
@@ -25,6 +25,7 @@ __all__ = [
     "assert_equivariant",
     "audit",
     "cite",
+    "discover",
     "frame_gap",
     "frames",
     "groups",
