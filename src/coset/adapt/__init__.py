@@ -11,6 +11,7 @@ from .model_prior import ModelPrior
 from .objective import Batch, Objective, Outcome, read_batch, training_mode
 from .options import Fitted, Options, make_optimizer
 from .prior import HistogramPrior, IdentityPrior
+from .prox import isotonic, prox, prox_, sharing_penalty
 from .realign import Assigned, Round, realign
 from .rotations import MatrixFisher, VonMises
 from .step import Step
@@ -45,12 +46,16 @@ __all__ = [
     "cross_entropy",
     "fit",
     "index_consistency",
+    "isotonic",
     "load_weights",
     "logits",
     "make_optimizer",
+    "prox",
+    "prox_",
     "read_batch",
     "realign",
     "save_weights",
+    "sharing_penalty",
     "squared_error",
     "training_mode",
 ]
