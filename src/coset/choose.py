@@ -47,7 +47,13 @@ def choose(signature: Signature) -> tuple[Frame, str]:
         )
     if _linear(group) and any(leaf.polar for leaf in moved):
         return Minimal(), LINEAR
-    if group.permutes and group.dim is None and not group.translates and max((leaf.permuted for leaf in moved), default=9) <= 2:
+    if (
+        group.permutes
+        and not group.selective
+        and group.dim is None
+        and not group.translates
+        and max((leaf.permuted for leaf in moved), default=9) <= 2
+    ):
         frame = order_nodes(signature.source)
         return (
             frame,
@@ -55,7 +61,7 @@ def choose(signature: Signature) -> tuple[Frame, str]:
         )
     if group.translates and not group.orthogonal and not group.lie_dimension > (group.dim or 0) and any(leaf.affine for leaf in moved):
         return Center(), "the cheapest exact frame: one model call on centred points"
-    if group.permutes and isinstance(group, Product):
+    if everyone and isinstance(group, Product):
         others = [factor for factor in group.factors if not factor.permutes]
         if all(factor.finite and factor.order <= LARGEST for factor in others):
             frame = Chain(*(Full() for _ in others), order_nodes(signature.source))

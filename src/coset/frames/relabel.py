@@ -74,8 +74,9 @@ class Relabel(Frame):
 
     def prepare(self, group: Group) -> None:
         """Refuse groups other than S_n, and inputs that are no graphs."""
-        if not group.permutes or group.dim is not None or group.translates:
-            raise FrameError(explain(f"{self} on {group}", "the symmetric group", "use frames.Minimal(), or frames.Chain for a product"))
+        if not group.permutes or group.selective or group.dim is not None or group.translates:
+            remedy = "use frames.Minimal(), frames.Chain for a product, or frames.Full() for a finite group of some permutations"
+            raise FrameError(explain(f"{self} on {group}", "the symmetric group", remedy))
         leaves = {key: leaf.core() for key, leaf in self.source.items().items()}  # type: ignore[union-attr]
         if not any(leaf.permuted >= 2 or isinstance(leaf, (Edges, Nodes)) for leaf in leaves.values()):
             raise FrameError(

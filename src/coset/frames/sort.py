@@ -47,9 +47,13 @@ class Sort(Frame):
 
     def prepare(self, group: Group) -> None:
         """Refuse groups other than S_n and inputs that rows cannot fix."""
-        if not group.permutes or group.dim is not None or group.translates:
+        if not group.permutes or group.selective or group.dim is not None or group.translates:
             raise FrameError(
-                explain(f"{self} on {group}", "the symmetric group on rows", "use frames.Minimal(), or frames.Chain for a product")
+                explain(
+                    f"{self} on {group}",
+                    "the symmetric group on rows",
+                    "use frames.Minimal(), frames.Chain for a product, or frames.Full() for a finite group of some permutations",
+                )
             )
         moved = {key: leaf for key, leaf in self.source.items().items() if leaf.moves}  # type: ignore[union-attr]
         if not any(leaf.permuted == 1 for leaf in moved.values()):

@@ -35,6 +35,7 @@ class Group(abc.ABC):
         reflects: some linear part has determinant -1.
         translates: it contains all translations of R^d.
         permutes: its elements permute indices (see :meth:`permutation`).
+        selective: its permutations are not all of those of n things, so that sorting is no frame for it.
         complex: its matrices are complex.
         unitary: it is all of U(d) or SU(d).
         lorentzian: it keeps the metric (+, -, ..., -), time first, and contains all boosts and rotations of space.
@@ -50,6 +51,7 @@ class Group(abc.ABC):
     reflects: bool = False
     translates: bool = False
     permutes: bool = False
+    selective: bool = False
     complex: bool = False
     unitary: bool = False
     lorentzian: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,7 @@ class Generated(Listed):
         self._listing = close(self.generators, self.ambient.identity(1, dtype=torch.float64), self.ambient.compose, limit)
         if not self.permutes and len(self._listing) <= POLISHED:
             self._listing = polish(self._listing, orthogonal=isinstance(self.ambient, Orthogonal))
+        self.selective = self.permutes and len(self._listing) < math.factorial(self.generators.shape[-1])
 
     def listing(self) -> Tensor:
         """All elements in full precision, the identity first."""

@@ -48,6 +48,7 @@ class Product(Group):
         self.reflects = any(f.reflects for f in self.factors)
         self.translates = any(f.translates for f in self.factors)
         self.permutes = any(f.permutes for f in self.factors)
+        self.selective = any(f.selective for f in self.factors)
         self.complex = any(f.complex for f in self.factors)
         self.unitary = any(f.unitary for f in self.factors)
         self.lorentzian = any(f.lorentzian for f in self.factors)
