@@ -47,13 +47,8 @@ def choose(signature: Signature) -> tuple[Frame, str]:
         )
     if _linear(group) and any(leaf.polar for leaf in moved):
         return Minimal(), LINEAR
-    if (
-        group.permutes
-        and not group.selective
-        and group.dim is None
-        and not group.translates
-        and max((leaf.permuted for leaf in moved), default=9) <= 2
-    ):
+    everyone = group.permutes and not group.selective
+    if everyone and group.dim is None and not group.translates and max((leaf.permuted for leaf in moved), default=9) <= 2:
         frame = order_nodes(signature.source)
         return (
             frame,
