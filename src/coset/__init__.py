@@ -2,7 +2,7 @@
 
 from . import actions, adapt, discover, frames, groups, nn
 from .actions.signature import Signature
-from .auditing import Report, assert_equivariant, audit, frame_gap
+from .auditing import Report, assert_equivariant, audit, frame_gap, lie_shares
 from .cite import cite
 from .environments import Local
 from .errors import CosetError
@@ -29,6 +29,7 @@ __all__ = [
     "frame_gap",
     "frames",
     "groups",
+    "lie_shares",
     "nn",
     "symmetrize",
     "unbiased_square",

@@ -40,6 +40,7 @@ class Action(abc.ABC):
         edges: the sibling edge list that the entries belong to.
         polar: the last axis holds vectors that a frame may be built from.
         affine: translations of the group move the data.
+        smooth: ``act`` is differentiable in g along every one-parameter subgroup: interpolation has kinks, a Fourier series has none.
     """
 
     exact: bool = True
@@ -57,6 +58,12 @@ class Action(abc.ABC):
 
     def __init__(self, group: Group):
         self.group = group
+
+    @property
+    def smooth(self) -> bool:
+        """Whether Lie derivatives of this action, and of all that it is made of, exist."""
+        parts = [leaf.core() for leaf in self.items().values()]
+        return self.exact if parts[0] is self else all(part.smooth for part in parts)
 
     @abc.abstractmethod
     def act(self, g: Tree, x: Tree, at: Layout | None = None) -> Tree:

@@ -39,6 +39,7 @@ class Periodic(Action):
     """
 
     exact = False
+    smooth = True
     degree = None
     event = 2
     per_point = False

@@ -5,8 +5,22 @@ from .auditor import audit
 from .frame_law import frame_gap, measure_gap
 from .laws import Law
 from .layers import Layer
+from .lie_shares import LieShares, Share, lie_shares
 from .report import Report
 from .search import Worst
 from .sweep import Estimate
 
-__all__ = ["Estimate", "Law", "Layer", "Report", "Worst", "assert_equivariant", "audit", "frame_gap", "measure_gap"]
+__all__ = [
+    "Estimate",
+    "Law",
+    "Layer",
+    "LieShares",
+    "Report",
+    "Share",
+    "Worst",
+    "assert_equivariant",
+    "audit",
+    "frame_gap",
+    "lie_shares",
+    "measure_gap",
+]

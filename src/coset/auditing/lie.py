@@ -138,8 +138,8 @@ def _impossible(runner: Runner, batch: Batch) -> str | None:
         return "no input is moved"
     if any(not (t.is_floating_point() or t.is_complex()) for _, _, t in moved):
         return "moved inputs are not floating point numbers"
-    if not runner.source.exact or not runner.target.exact:
-        return "the action resamples, and an interpolation has a kink on its grid: read the error against the size of g instead"
+    if not runner.source.smooth or not runner.target.smooth:
+        return "the action resamples, and an interpolation has a kink on its grid: read the error against the size of g, or use actions.Periodic"
     return None
 
 
