@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "symmetrized": JUDGES | {"nn", "frames", "transport", "refine", "pieces", "choose", "stats"},
     "neighbours": set(),
     "environments": JUDGES | {"nn", "frames", "symmetrized", "neighbours"},
-    "auditing": JUDGES,
+    "auditing": JUDGES | {"stats"},
     "adapt": BELOW,
     "discover": BELOW,
 }

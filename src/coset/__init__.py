@@ -2,7 +2,7 @@
 
 from . import actions, adapt, discover, frames, groups, nn
 from .actions.signature import Signature
-from .auditing import Report, assert_equivariant, audit, frame_gap, lie_shares
+from .auditing import DataReport, Report, advise, assert_equivariant, audit, audit_data, frame_gap, lie_shares
 from .cite import cite
 from .environments import Local
 from .errors import CosetError
@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CosetError",
+    "DataReport",
     "Local",
     "Measure",
     "Report",
@@ -22,8 +23,10 @@ __all__ = [
     "Symmetrized",
     "actions",
     "adapt",
+    "advise",
     "assert_equivariant",
     "audit",
+    "audit_data",
     "cite",
     "discover",
     "frame_gap",
