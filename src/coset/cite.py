@@ -70,6 +70,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {2402.16077},
   archiveprefix = {arXiv}
 }""",
+    "finzi2021practical": """@inproceedings{finzi2021practical,
+  title = {A Practical Method for Constructing Equivariant Multilayer Perceptrons for Arbitrary Matrix Groups},
+  author = {Finzi, Marc and Welling, Max and Wilson, Andrew Gordon},
+  booktitle = {International Conference on Machine Learning},
+  year = {2021},
+  eprint = {2104.09459},
+  archiveprefix = {arXiv}
+}""",
     "kaba2023equivariance": """@inproceedings{kaba2023equivariance,
   title = {Equivariance with Learned Canonicalization Functions},
   author = {Kaba, S{\\'e}kou-Oumar and Mondal, Arnab Kumar and Zhang, Yan and Bengio, Yoshua and Ravanbakhsh, Siamak},

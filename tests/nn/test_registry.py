@@ -6,10 +6,11 @@ import torch
 
 from coset import cite, nn
 from tests.test_registry import faults
+from tests.zoo.equivariant_linear import LINEAR_NETWORKS
 from tests.zoo.image_networks import IMAGE_NETWORKS
 from tests.zoo.networks import NETWORKS as POINT_NETWORKS
 
-NETWORKS = {**POINT_NETWORKS, **IMAGE_NETWORKS}
+NETWORKS = {**POINT_NETWORKS, **IMAGE_NETWORKS, **LINEAR_NETWORKS}
 
 
 def test_everything_public_is_registered():
