@@ -112,7 +112,7 @@ def _labels(report: DataReport) -> str:
             "<figure><figcaption>Unseen poses put in another class, by class.</figcaption>"
             f"{columns(names, list(left.by_class.values()), 'class')}</figure>"
         )
-    if left is not None and left.by_pose:
+    if left is not None and left.by_pose and max(left.by_pose) > min(left.by_pose) + 1e-6:  # equal for kernels that move along
         what = "Error on the unseen pose" if left.wrong is None else "Unseen poses put in another class"
         names = [str(i) for i in range(len(left.by_pose))]
         caption = f"{what}, by element of the group; 0 is the pose as given."

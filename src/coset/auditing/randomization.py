@@ -58,7 +58,7 @@ def randomization(features: Tensor, draws: int, level: float, generator: torch.G
         found.append(_statistic(flat, squares, (start + poses).to(flat.device)))
     null = torch.cat(found)
     data = _statistic(flat, squares, start[None].to(flat.device))[0]
-    slack = 1e-6 * data.abs()  # poses that leave the data alone must count as ties, whatever the rounding
+    slack = 1e-5 * data.abs()  # poses that leave the data alone must count as ties, whatever the rounding
     p_value = (1 + int((null >= data - slack).sum())) / (draws + 1)
     total = max(float(data), float(squares.to(torch.float64).mean()))  # at least the norm of the mean embedding's own noise
     needed = float(null.quantile(1 - level)) - float(null.mean()) + POWER * float(null.std())
