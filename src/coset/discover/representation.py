@@ -107,8 +107,8 @@ class LayerSymmetry:
         """An equivariant network of the same architecture: every weight averaged over the group, rho_out (g W) rho_in^-1.
 
         The permutations have to be a homomorphism. It is exactly equivariant where strides and paddings are: a stride of 2 on an even
-        grid samples other pixels after a flip. Statistics of batch normalizations are averaged too: reset them on data
-        with :func:`coset.discover.reset_statistics`, and fine-tune.
+        grid samples other pixels after a flip. Statistics of batch normalizations are averaged too: reset them on images and on their
+        moved copies, in one batch, with :func:`coset.discover.reset_statistics`, and fine-tune.
 
         Raises:
             GroupError: when the permutations do not compose as the group does.
