@@ -7,6 +7,8 @@ from .generators_result import Generators
 from .generators_search import generators
 from .lie_type import LieType, lie_type
 from .lie_type_groups import Exponential
+from .candidates import Candidates
+from .inputs import Moment, Regression, cross_moment, least_squares
 from .mdl import MDL, description_length
 from .merging import Barrier, barrier, merge, repair, reset_statistics
 from .partition import partition_distance
@@ -19,6 +21,8 @@ __all__ = [
     "MDL",
     "Affine",
     "Automorphisms",
+    "Candidates",
+    "Moment",
     "Barrier",
     "Block",
     "Exponential",
@@ -30,18 +34,21 @@ __all__ = [
     "Matrices",
     "Permutations",
     "Polynomials",
+    "Regression",
     "Retest",
     "Row",
     "Shared",
     "Sharing",
     "align_channels",
     "barrier",
+    "cross_moment",
     "description_length",
     "generators",
     "group_of",
     "layer_symmetry",
     "lie_type",
     "merge",
+    "least_squares",
     "partition_distance",
     "repair",
     "reset_statistics",
