@@ -6,6 +6,7 @@ from .consistency import IndexConsistency, index_consistency
 from .contrastive import Contrastive, Reference
 from .fitting import fit
 from .gate import Gate
+from .likelihood import Categorical, Gaussian, Likelihood
 from .loss import Function, Loss, Sum
 from .model_prior import ModelPrior
 from .objective import Batch, Objective, Outcome, read_batch, training_mode
@@ -14,6 +15,7 @@ from .prior import HistogramPrior, IdentityPrior
 from .prox import isotonic, prox, prox_, sharing_penalty
 from .realign import Assigned, Round, realign
 from .rotations import MatrixFisher, VonMises
+from .soft import SoftFit, SoftSymmetry
 from .step import Step
 from .task import Task, cross_entropy, logits, squared_error
 
@@ -21,14 +23,17 @@ __all__ = [
     "Accuracy",
     "Assigned",
     "Batch",
+    "Categorical",
     "Contrastive",
     "Fitted",
     "Function",
     "Gate",
+    "Gaussian",
     "HistogramPrior",
     "IdentityPrior",
     "IndexConsistency",
     "Interval",
+    "Likelihood",
     "Loss",
     "MatrixFisher",
     "ModelPrior",
@@ -37,6 +42,8 @@ __all__ = [
     "Outcome",
     "Reference",
     "Round",
+    "SoftFit",
+    "SoftSymmetry",
     "Step",
     "Sum",
     "Task",
