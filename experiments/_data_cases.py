@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def running(path: Path | None, size: int) -> Any:
     """Poses of a running person about the hip, far apart in time, and how they change: joints exchanged left and right."""
     found = np.load(path)  # type: ignore[arg-type]
     frames, starts = torch.from_numpy(found["pos"]), found["trial_offsets"]
-    rows = torch.cat([torch.arange(a + 5, b - 10, 13) for a, b in zip(starts[:-1], starts[1:], strict=True)])
+    rows = torch.cat([torch.arange(a + 5, b - 10, 13) for a, b in pairwise(starts)])
     rows = rows[chosen(len(rows), size)]
     about = frames - frames[:, :1]
     flip, C2 = mirror(), groups.Cyclic(2)

@@ -50,11 +50,12 @@ def main() -> None:
     experiment.table(
         ["data", "n", "p, inputs", "p, targets", "DE², %", "V_Q, %", "other labels, %", "unseen pose, %", "advice"],
         rows,
-        f"At most {size:,} samples, 8 poses each, tests at level 0.05 with 499 randomized data sets. DE² and V_Q in per cent of the targets' "
-        "variance, with 95 % intervals, as seen by kernel ridge (least squares where there are few columns); a dash where the law of the "
-        "inputs is rejected, so that nothing may be claimed. Other labels: nearest neighbours by a pose change / as given that carry another "
-        "label, with the commonest pairs; for numbers, mean square differences in units of twice the variance. Unseen pose: the share put in "
-        "another class, or the mean square error in units of the variance, when one pose is left out of a Gaussian kernel's data.",
+        f"At most {size:,} samples, 8 poses each, tests at level 0.05 with 499 randomized data sets. DE² and V_Q in per cent of "
+        "the targets' variance, with 95 % intervals, as seen by kernel ridge (least squares where there are few columns); a "
+        "dash where the law of the inputs is rejected, so that nothing may be claimed. Other labels: nearest neighbours by a "
+        "pose change / as given that carry another label, with the commonest pairs; for numbers, mean square differences in "
+        "units of twice the variance. Unseen pose: the share put in another class, or the mean square error in units of the "
+        "variance, when one pose is left out of a Gaussian kernel's data.",
     )
     experiment.table(["data", "expected", "status"], aims)
     experiment.finish()

@@ -115,16 +115,20 @@ def main() -> None:
         bias.append(abs(float(off.mean()) - eps**2) / (float(off.std()) / len(off) ** 0.5))
         common = 6 * SIGMA**2 / (N - D - 1)
         rows.append(
-            [f"{eps:.2f}", f"{100 * (common + eps**2):.2f}", *(f"{100 * v:.2f}" for v in (hard, none, partial, float(used)))]
-            + [f"{100 * float(off.mean()):.2f}", f"{best:.2f}", " / ".join(str(told[k]) for k in told)]
+            [
+                f"{eps:.2f}",
+                *(f"{100 * v:.2f}" for v in (common + eps**2, hard, none, partial, float(used), float(off.mean()))),
+                f"{best:.2f}",
+                " / ".join(str(count) for count in told.values()),
+            ]
         )
     experiment.table(
         ["eps", "hard, predicted", "hard", "none", "partial, s*", "partial, estimated", "DE² by audit", "s*", "advice"],
         rows,
         f"Mean square errors times 100 over {trials:,} data sets of n = {N}, sigma = {SIGMA}; none is predicted at "
-        f"{100 * 36 * SIGMA**2 / (N - D - 1):.2f} for every eps. Audits of {audited} of them: the mean of the unbiased DE² (times 100), the "
-        "error with the share that each audit estimated, and how often it advised hard / partial / none / cannot tell; where the law of the "
-        "inputs was rejected, in about one of twenty, nothing is told.",
+        f"{100 * 36 * SIGMA**2 / (N - D - 1):.2f} for every eps. Audits of {audited} of them: the mean of the unbiased DE² (times 100), "
+        "the error with the share that each audit estimated, and how often it advised hard / partial / none / cannot tell; where the law "
+        "of the inputs was rejected, in about one of twenty, nothing is told.",
     )
     experiment.table(["predicted", "found", "status"], aims(gain, lines, bias))
     experiment.finish()

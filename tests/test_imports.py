@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "adapt": BELOW,
     "discover": BELOW,
 }
-PUBLIC = {"interop", "cite", "cli", "demo"}
+PUBLIC = {"interop", "cite", "cli", "cli_data", "demo"}
 """These see public names only: ``coset`` and its folders, never a module inside another folder."""
 
 HEAVY = [

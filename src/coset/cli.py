@@ -1,4 +1,4 @@
-"""The command line: ``coset audit``, ``coset cite``, ``coset demo``."""
+"""The command line: ``coset audit``, ``coset audit-data``, ``coset cite``, ``coset demo``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from typing import Annotated, Any
 
 import typer
 
+from .cli_data import included, named_action, read_pairs
 from .errors import CosetError, InputError, explain
 
-app = typer.Typer(help="Measure, cite and demonstrate the symmetry of PyTorch models.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Measure, discover, cite and demonstrate the symmetry of PyTorch models and of data.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.callback()
 def _main() -> None:
-    """Measure, cite and demonstrate the symmetry of PyTorch models."""
+    """Measure, discover, cite and demonstrate the symmetry of PyTorch models and of data."""
 
 
 @app.command()
@@ -60,6 +63,64 @@ def audit(
     raise typer.Exit(1 if late or report.failures else 0)
 
 
+@app.command("audit-data")
+def audit_data(
+    data: Annotated[Path, typer.Argument(help="A .npz archive with inputs x, and targets y where there are any.")],
+    action: Annotated[str, typer.Option(help="How a group moves them: C4, D4, Flip, S5, O3, SO3, or package.module:attribute.")],
+    x: Annotated[str | None, typer.Option(help="The key of the inputs.")] = None,
+    y: Annotated[str | None, typer.Option(help="The key of the targets.")] = None,
+    model: Annotated[str | None, typer.Option(help="What judges the map: an estimator, as package.module:attribute.")] = None,
+    subgroups: Annotated[str, typer.Option(help="Parts of the group to report too, such as C2,C4.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers.")] = None,
+    samples: Annotated[int, typer.Option(help="Poses per sample.", min=2)] = 16,
+    level: Annotated[float, typer.Option(help="Level of the tests.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Seed of the random elements.", min=0)] = 0,
+) -> None:
+    """Measure the symmetry of data: is the law of the inputs invariant, do targets follow, should a model be given the symmetry?
+
+    Exits with 0 when it could be run, whatever was found, with 2 when it could not.
+    """
+    with _messages("data"):
+        import torch
+
+        from .auditing import audit_data as run
+
+        inputs, targets = read_pairs(data, x, y)
+        declared = load(action) if ":" in action else named_action(action, inputs)
+        parts = tuple(included(name, declared.group) for name in filter(None, subgroups.split(",")))
+        report = run(
+            inputs,
+            targets,
+            declared,
+            samples=samples,
+            level=level,
+            generator=torch.Generator().manual_seed(FAR + seed),
+            model=None if model is None else load(model),
+            subgroups=parts,
+        )
+    _show(report, html, json)
+
+
+FAR = 5_281_944_007
+"""Added to seeds of tests of data, which may have been drawn with small ones."""
+
+
+def _show(report: Any, html: Path | None, json: Path | None) -> None:
+    """Print a report, and write the files that were asked for."""
+    from rich.console import Console
+
+    with _messages("data"):
+        if html is not None:
+            report.to_html(html)
+        if json is not None:
+            report.to_json(json)
+    Console().print(report)
+    for path in (html, json):
+        if path is not None:
+            typer.echo(f"wrote {path}")
+
+
 @app.command()
 def cite(model: Annotated[str, typer.Argument(help="The model as package.module:attribute.")]) -> None:
     """Print BibTeX for exactly the methods that a model uses."""
@@ -87,7 +148,7 @@ def demo(
 
 
 @contextlib.contextmanager
-def _messages() -> Iterator[None]:
+def _messages(what: str = "code") -> Iterator[None]:
     """Turn exceptions into one line on the error stream and exit code 2."""
     try:
         yield
@@ -97,7 +158,7 @@ def _messages() -> Iterator[None]:
     except typer.Exit:
         raise
     except Exception as error:
-        typer.echo(f"coset: {type(error).__name__} raised by the code under audit: {error}", err=True)
+        typer.echo(f"coset: {type(error).__name__} raised by the {what} under audit: {error}", err=True)
         raise typer.Exit(2) from error
 
 

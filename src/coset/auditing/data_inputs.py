@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -127,6 +128,9 @@ def _signature(action: Action | Signature) -> Signature:
 
 def _targets(y: Any, signature: Signature, samples: int) -> tuple[Tensor, tuple[Any, ...] | None]:
     """Targets as one tensor; integers that do not move are classes, numbered from 0."""
+    names: Any = None
+    if isinstance(y, numpy.ndarray) and y.dtype.kind in "US":  # classes by their names
+        names, y = numpy.unique(y, return_inverse=True)
     y = to_tensors(y)
     if not isinstance(y, Tensor):
         raise InputError(explain(f"targets {describe(y)}", "one array", "audit one target at a time"))
@@ -137,6 +141,6 @@ def _targets(y: Any, signature: Signature, samples: int) -> tuple[Tensor, tuple[
         raise InputError(explain(f"targets {describe(y)} with NaN or infinite entries", "finite numbers", "remove these samples"))
     counted = not y.is_floating_point() and not y.is_complex()
     if counted and not signature.target.moves and y.reshape(samples, -1).shape[1] == 1:
-        names, numbers = torch.unique(y.reshape(samples), return_inverse=True)
-        return numbers, tuple(names.tolist())
+        kinds, numbers = torch.unique(y.reshape(samples), return_inverse=True)
+        return numbers, tuple((kinds if names is None else names).tolist())
     return (y.double() if counted else y), None

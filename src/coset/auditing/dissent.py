@@ -31,7 +31,7 @@ class Dissent:
         given: the same for nearest neighbours in the data as they are.
         near: how many samples have a moved neighbour that near.
         samples: how many were compared.
-        pairs: the commonest pairs (label, label of the moved neighbour, count), for classes.
+        pairs: the commonest pairs of two labels (one, other, count), whichever of them is moved, for classes.
     """
 
     moved: float | None
@@ -81,8 +81,8 @@ def _unlike(seen: Observed, rows: Tensor, at: Tensor, poses: Poses) -> Tensor:
 def _pairs(seen: Observed, rows: Tensor, neighbour: Tensor) -> tuple[tuple[Any, Any, int], ...]:
     if seen.classes is None:
         return ()
-    size = len(seen.classes)
-    codes = seen.y[rows] * size + seen.y[neighbour[rows]]  # type: ignore[index]
-    kinds, counts = torch.unique(codes[codes // size != codes % size], return_counts=True)
+    size, own, other = len(seen.classes), seen.y[rows], seen.y[neighbour[rows]]  # type: ignore[index]
+    codes = torch.minimum(own, other) * size + torch.maximum(own, other)
+    kinds, counts = torch.unique(codes[own != other], return_counts=True)
     order = counts.argsort(descending=True, stable=True)[:8]
     return tuple((seen.classes[int(kinds[i]) // size], seen.classes[int(kinds[i]) % size], int(counts[i])) for i in order)
