@@ -1,6 +1,6 @@
 """Weight sharing by a penalty: the pairwise penalty of all weights, and its proximal operator, exactly, by isotonic regression.
 
-Reference: Shakerinava, Motallebi Sohi, Siddiqi, Ravanbakhsh 2023, arXiv 2311.01096, weight-sharing regularization.
+Reference: Shakerinava, Motallebi Sohi, Siddiqi, Ravanbakhsh 2023, arXiv 2311.03096, weight-sharing regularization.
 """
 
 from __future__ import annotations

@@ -96,7 +96,8 @@ def barrier(
     for weight in weights.tolist():
         net = merge(first, second, weight)
         net = repaired(net, weight) if repaired is not None and 0 < weight < 1 else net
-        losses.append(float(loss(net.eval())))
+        with torch.no_grad():
+            losses.append(float(loss(net.eval())))
     found = torch.tensor(losses, dtype=torch.float64)
     excess = found - torch.lerp(found[0], found[-1], weights)
     return Barrier(weights, found, float(excess.max()))
