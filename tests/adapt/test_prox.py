@@ -16,6 +16,15 @@ def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torc
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
+@pytest.fixture(autouse=True, params=["own", "SciPy"])
+def pooling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with and without SciPy's regression inside."""
+    if request.param == "own":
+        monkeypatch.setattr("coset.adapt.weight_sharing._scipy", lambda: None)
+    else:
+        pytest.importorskip("scipy")
+
+
 @pytest.mark.parametrize("dtype", TOL)
 @pytest.mark.parametrize("strength", [0.0, 0.01, 0.3, 5.0])
 def test_equals_isotonic_regression(dtype: torch.dtype, strength: float) -> None:

@@ -12,12 +12,12 @@ from .model_prior import ModelPrior
 from .objective import Batch, Objective, Outcome, read_batch, training_mode
 from .options import Fitted, Options, make_optimizer
 from .prior import HistogramPrior, IdentityPrior
-from .prox import isotonic, prox, prox_, sharing_penalty
 from .realign import Assigned, Round, realign
 from .rotations import MatrixFisher, VonMises
 from .soft import SoftFit, SoftSymmetry
 from .step import Step
 from .task import Task, cross_entropy, logits, squared_error
+from .weight_sharing import isotonic, prox, prox_, sharing_penalty
 
 __all__ = [
     "Accuracy",
