@@ -2,17 +2,21 @@
 
 from .alignment import align_channels
 from .automorphisms import Automorphisms, group_of
+from .bilevel import Bilevel
+from .candidates import Candidates
 from .fields import Affine, Fields, Linear, Matrices, Polynomials, Shared
 from .generators_result import Generators
 from .generators_search import generators
+from .hypergradients import ConjugateGradient, Exact, Neumann, hypergradient
+from .inputs import Moment, Regression, cross_moment, least_squares
 from .lie_type import LieType, lie_type
 from .lie_type_groups import Exponential
-from .candidates import Candidates
-from .inputs import Moment, Regression, cross_moment, least_squares
 from .mdl import MDL, description_length
 from .merging import Barrier, barrier, merge, repair, reset_statistics
+from .modules import Descent, ModuleSharing, Newton, bilevel
 from .partition import partition_distance
 from .permutations import Permutations
+from .relaxation import Penalty
 from .representation import Block, LayerSymmetry, layer_symmetry
 from .results import Retest, Row, Sharing
 from .sharing import sharing
@@ -21,10 +25,13 @@ __all__ = [
     "MDL",
     "Affine",
     "Automorphisms",
-    "Candidates",
-    "Moment",
     "Barrier",
+    "Bilevel",
     "Block",
+    "Candidates",
+    "ConjugateGradient",
+    "Descent",
+    "Exact",
     "Exponential",
     "Fields",
     "Generators",
@@ -32,6 +39,11 @@ __all__ = [
     "LieType",
     "Linear",
     "Matrices",
+    "ModuleSharing",
+    "Moment",
+    "Neumann",
+    "Newton",
+    "Penalty",
     "Permutations",
     "Polynomials",
     "Regression",
@@ -41,14 +53,16 @@ __all__ = [
     "Sharing",
     "align_channels",
     "barrier",
+    "bilevel",
     "cross_moment",
     "description_length",
     "generators",
     "group_of",
+    "hypergradient",
     "layer_symmetry",
+    "least_squares",
     "lie_type",
     "merge",
-    "least_squares",
     "partition_distance",
     "repair",
     "reset_statistics",

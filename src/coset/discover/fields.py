@@ -176,7 +176,7 @@ class Matrices(Fields):
     def restricted(self, p: int) -> Tensor:
         """The given matrices."""
         if p != self.basis.shape[1]:
-            raise InputError(explain(f"inputs of {p} numbers for {self}", f"{self.basis.shape[1]}", "use Shared for inputs of several parts"))
+            raise InputError(explain(f"inputs of {p} numbers for {self}", f"{self.basis.shape[1]}", "use Shared for several parts"))
         return self.basis
 
     def __repr__(self) -> str:
@@ -203,7 +203,7 @@ class Shared(Fields):
         if not isinstance(copies, int) or isinstance(copies, bool) or copies < 1:
             raise InputError(explain(f"copies={copies!r}", "a positive whole number", "pass the number of atoms"))
         if not isinstance(fields, Fields) or fields.copies != 1:
-            raise InputError(explain(f"{fields!r} inside Shared", "the family of one part", "write for instance Shared(Affine(), copies=5)"))
+            raise InputError(explain(f"{fields!r} inside Shared", "the family of one part", "write Shared(Affine(), copies=5)"))
         self.fields, self.copies = fields, copies
         self.linear, self.affine = fields.linear, fields.affine
 

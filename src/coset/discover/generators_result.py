@@ -21,6 +21,9 @@ from .generators_verdict import Claim, Spectrum
 from .lie_type import LieType, lie_type
 from .lie_type_groups import Corner, Exponential, moved_by
 
+OPEN = 1e-2
+"""Fields that change the function by less are symmetries even where their brackets leave the family."""
+
 
 @dataclass(frozen=True)
 class Repeated:
@@ -76,7 +79,9 @@ class Generators:
         return len(self.generators)
 
     @classmethod
-    def unknown(cls, samples: Samples, fields: Fields, output: Fields | None, reason: str, equations: Equations | None = None) -> Generators:
+    def unknown(
+        cls, samples: Samples, fields: Fields, output: Fields | None, reason: str, equations: Equations | None = None
+    ) -> Generators:
         """No verdict, with the reason."""
         none = torch.zeros(0, dtype=torch.float64)
         empty = torch.zeros(0, 0, 0, dtype=torch.float64)
@@ -86,18 +91,20 @@ class Generators:
         return cls("cannot tell", (reason,), empty, None, spectrum, 0.0, None, still, empty, n, fields, output, samples.shape)
 
     @classmethod
-    def build(
-        cls, samples: Samples, equations: Equations, spectrum: Spectrum, claim: Claim, inside: Tensor, leaving: Tensor
-    ) -> Generators:
+    def build(cls, samples: Samples, equations: Equations, spectrum: Spectrum, claim: Claim, inside: Tensor, leaving: Tensor) -> Generators:
         """Put together what was found, and name the algebra."""
         fields, into = equations.into.fields, equations.into
         into_, out = equations.matrices(inside)
         into_, out = _normal(into_, out)
         reasons, verdict = list(claim.reasons), claim.verdict
-        found = _type(fields, into_, samples) if len(into_) else None
+        found = _type(fields, into_, samples, claim.floor) if len(into_) else None
         if found is not None and not found.closes:
-            reasons.append(f"brackets of the {len(into_)} null directions leave their span by {found.closure:.2g}: no algebra, none claimed")
-            verdict, into_, out, found = "cannot tell", into_[:0], None, None
+            words = f"brackets of the {len(into_)} null directions leave their span by {found.closure:.2g}"
+            if claim.floor < OPEN:
+                reasons.append(f"{words}: the family holds only a part of a larger algebra")
+            else:
+                reasons.append(f"{words}, which a symmetry would not: none is claimed")
+                verdict, into_, out, found = "cannot tell", into_[:0], None, None
         if len(leaving):
             reasons.append(f"{len(leaving)} more fields do not change f, but move the data off its span, where nothing confirms it")
         if len(into.still):
@@ -209,12 +216,12 @@ def scaled(fields: Fields, matrices: Tensor, samples: Samples) -> Tensor | None:
     return change @ whole @ torch.linalg.inv(change)
 
 
-def _type(fields: Fields, matrices: Tensor, samples: Samples) -> LieType | None:
+def _type(fields: Fields, matrices: Tensor, samples: Samples, error: float) -> LieType | None:
     """The Lie algebra of affine fields, its centre in the units of the data."""
     whole = scaled(fields, matrices, samples)
     if whole is None:
         return None
-    found = lie_type(whole)
+    found = lie_type(whole, error)
     if found.center is None:
         return found
     parts = fields.split(samples.x).flatten(0, 1)

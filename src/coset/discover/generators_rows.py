@@ -155,7 +155,7 @@ class Side:
         return max(1, self.size * (1 if self.mix is None else self.fields.copies * max(self.p, self.q)))
 
     def rows(self, g: Tensor, x: Tensor) -> Tensor:
-        """g . V_b(x) for every field b: (n, m, size), for g (n, m, D) and x (n, D)."""
+        """G . V_b(x) for every field b: (n, m, size), for g (n, m, D) and x (n, D)."""
         g, phi = self.fields.split(g), self.fields.features(self.fields.split(x))
         if self.mix is None:
             return torch.einsum("nmcp,ncq->nmpq", g, phi @ self.white).flatten(2)

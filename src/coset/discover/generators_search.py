@@ -28,6 +28,9 @@ REFIT = 600
 ROOM = 1.5
 """Equations for each unknown, at least."""
 
+WIDE = 1000
+"""Beyond this size the lowest directions are found by inverse iteration, where they stand apart."""
+
 OFF = 1e-5
 """Data that spans a direction by a smaller share than this does not span it."""
 
@@ -43,7 +46,9 @@ class Options:
     def __post_init__(self) -> None:
         given = self.at_most if self.noise is None else self.noise
         if not 0 < given < 1:
-            raise InputError(explain(f"at_most={self.at_most}, noise={self.noise}", "shares between 0 and 1", "pass for instance at_most=0.1"))
+            raise InputError(
+                explain(f"at_most={self.at_most}, noise={self.noise}", "shares between 0 and 1", "pass for instance at_most=0.1")
+            )
 
 
 def generators(
@@ -131,14 +136,39 @@ def _useless(samples: Samples) -> str:
 
 def _spectrum(equations: Equations, gram: Tensor, held: Samples, options: Options) -> tuple[Spectrum, Tensor]:
     """Directions of the first half by their change, and the change of the promising ones on the second."""
-    eigen, vectors = torch.linalg.eigh(gram)
-    c, values = vectors.mT, eigen.clamp_min(0).sqrt()
     ceiling = options.at_most if options.noise is None else 1.5 * options.noise
-    few = min(len(values), max(2, int((values < 3 * ceiling).sum()) + 1))
+    eigen, c = lowest(gram, (3 * ceiling) ** 2)
+    values = eigen.clamp_min(0).sqrt()
+    few = max(2, int((values < 3 * ceiling).sum()) + 1)
     squares = equations.changes(held, c[:few])
     mean = squares.mean(0)
     stderr = squares.std(0) / math.sqrt(len(held))
     return Spectrum(values, mean.sqrt(), stderr, len(held)), c
+
+
+def lowest(gram: Tensor, cut: float) -> tuple[Tensor, Tensor]:
+    """All eigenvalues, rising, and eigenvectors (rows), at least of those below ``cut`` where a wide gap sets them apart."""
+    if len(gram) > WIDE:
+        values = torch.linalg.eigvalsh(gram)
+        count = int((values < cut).sum())
+        shift = 1e-12 * float(values[-1])
+        if 0 < count < len(gram):
+            ratio = (max(float(values[count - 1]), 0.0) + shift) / (float(values[count]) + shift)
+            steps = math.ceil(math.log(1e-15) / math.log(ratio)) if ratio < 1 else WIDE
+            if steps <= 3:
+                return values, _inverse_iteration(gram, count, shift, max(steps, 2))
+    values, vectors = torch.linalg.eigh(gram)
+    return values, vectors.mT
+
+
+def _inverse_iteration(gram: Tensor, count: int, shift: float, steps: int) -> Tensor:
+    """The lowest eigenvectors (rows), in rising order."""
+    factor = torch.linalg.cholesky(gram + 10 * shift * torch.eye(len(gram), dtype=gram.dtype))
+    block = torch.randn(len(gram), count, generator=torch.Generator().manual_seed(0), dtype=gram.dtype)
+    for _ in range(steps):
+        block = torch.linalg.qr(torch.cholesky_solve(block, factor))[0]
+    turn = torch.linalg.eigh(block.mT @ gram @ block)[1]
+    return (block @ turn).mT
 
 
 def _inside(equations: Equations, samples: Samples, c: Tensor, beyond: bool) -> tuple[Tensor, Tensor]:

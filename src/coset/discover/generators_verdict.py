@@ -49,9 +49,10 @@ def judge(spectrum: Spectrum, eps: float, at_most: float, noise: float | None) -
         passed += 1
     for count in range(passed, 0, -1):
         worst = max(held[:count])
-        after = min(held[count:count + 1] + values[count : count + 1], default=0.0)
+        after = min(held[count : count + 1] + values[count : count + 1], default=0.0)
         if after >= GAP * max(worst, 1e-14):
-            return _claimed(count, worst, rounding, noise)
+            exact = sum(value <= rounding for value in held[:count])
+            return _claimed(count, exact, worst, rounding, noise)
     if passed and passed == len(values):
         return Claim(0, rounding, "cannot tell", ("no field of the family changes the function: the gradients are zero along all of them",))
     if passed:
@@ -70,10 +71,13 @@ def _apart(values: list[float]) -> tuple[str, ...]:
     return ()
 
 
-def _claimed(count: int, worst: float, rounding: float, noise: float | None) -> Claim:
+def _claimed(count: int, exact: int, worst: float, rounding: float, noise: float | None) -> Claim:
     floor = max(worst, rounding)
     if worst <= rounding:
         return Claim(count, floor, "symmetric to rounding", ())
     if noise is not None:
         return Claim(count, floor, "symmetric within the stated noise", ())
-    return Claim(count, floor, "approximately symmetric", (f"the function changes by up to {worst:.2g} of chance along these fields",))
+    reasons = [f"the function changes by up to {worst:.2g} of chance along these fields"]
+    if exact:
+        reasons.append(f"{exact} of them are exact to rounding: a smaller at_most finds those alone")
+    return Claim(count, floor, "approximately symmetric", tuple(reasons))

@@ -132,7 +132,9 @@ def moved_by(found: LieType, basis: Tensor, plain: bool) -> Action:
     if float(basis[:, :-1, -1].abs().max()) < 1e-9 * float(basis.abs().max()):
         return Vectors(Exponential(basis[:, :-1, :-1]))
     raise GroupError(
-        explain(f"the affine algebra {found.name}", "rotations about a point, rigid motions, or linear fields", "center the data, use Linear()")
+        explain(
+            f"the affine algebra {found.name}", "rotations about a point, rigid motions, or linear fields", "center the data, use Linear()"
+        )
     )
 
 
