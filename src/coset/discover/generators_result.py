@@ -109,7 +109,7 @@ class Generators:
             reasons.append(f"{len(leaving)} more fields do not change f, but move the data off its span, where nothing confirms it")
         if len(into.still):
             reasons.append(f"{len(into.still)} fields leave every sample where it is: the data spans too little to test them")
-        if claim.count and not len(inside):
+        if claim.number and not len(inside):
             verdict = "no symmetry found"
         gone = _normal(equations.matrices(leaving)[0], None)[0]
         n = len(samples)
@@ -251,15 +251,13 @@ def formulas(matrices: Tensor, fields: Fields, digits: int) -> list[str]:
     k, p, _ = matrices.shape
     letters = list("xyzuvw")[:p] if p <= 6 else [f"x{i}" for i in range(1, p + 1)]
     rows = matrices.flatten(1).clone()
-    done = 0
-    for _ in range(k):
+    for done in range(k):
         column = int(rows[done:].abs().max(0).values.argmax())
         pivot = done + int(rows[done:, column].abs().argmax())
         rows[[done, pivot]] = rows[[pivot, done]]
         rows[done] /= rows[done, column].clone()
         others = torch.arange(k) != done
         rows[others] -= rows[others, column : column + 1] * rows[done]
-        done += 1
     names = fields.names(letters)
     texts = []
     for row in rows.reshape(matrices.shape):

@@ -117,9 +117,9 @@ def generators(
     grams = [equations.gram(train), equations.gram(samples.some(order[half:])) if equations.size <= REFIT else None]
     spectrum, c = _spectrum(equations, grams[0], held, options)  # type: ignore[arg-type]
     claim = judge(spectrum, samples.eps, options.at_most, options.noise)
-    if claim.count and grams[1] is not None:
+    if claim.number and grams[1] is not None:
         c = torch.linalg.eigh(grams[0] + grams[1])[1].mT  # type: ignore[operator]
-    inside, leaving = _inside(equations, samples, c[: claim.count], options.beyond)
+    inside, leaving = _inside(equations, samples, c[: claim.number], options.beyond)
     return Generators.build(samples, equations, spectrum, claim, inside, leaving)
 
 

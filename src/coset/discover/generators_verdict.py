@@ -30,9 +30,9 @@ class Spectrum(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The number of directions that count, the noise floor, the verdict, and the reasons."""
+    """The number of directions that are claimed, the noise floor, the verdict, and the reasons."""
 
-    count: int
+    number: int
     floor: float
     verdict: str
     reasons: tuple[str, ...]

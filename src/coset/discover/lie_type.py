@@ -71,7 +71,7 @@ def lie_type(matrices: Tensor, error: float = 0.0) -> LieType:
     gram = matrices.flatten(1) @ matrices.flatten(1).mT
     apart = (gram - torch.eye(len(gram), dtype=gram.dtype)).abs().max()
     basis = matrices if float(apart) < 1e-10 else orthonormal(matrices)
-    k, p = len(basis), basis.shape[-1] - 1
+    k = len(basis)
     constants, closure = structure(basis if k <= LARGE else mixtures(basis, 12), basis)
     least = min(max(LEAST, 3 * closure, 3 * error), MOST)
     abelian = k < 2 or float(constants.abs().max()) < least
