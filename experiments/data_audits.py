@@ -33,7 +33,7 @@ def line(case: Case, report: coset.DataReport) -> list[str]:
 def main() -> None:
     """Audit every data set that is there."""
     experiment = Experiment("Audits of real data: laws of inputs, targets, labels on orbits, advice")
-    experiment.parser.add_argument("--size", type=int, default=2000, help="samples of each data set at most")
+    experiment.parser.add_argument("--size", type=int, default=1500, help="samples of each data set at most")
     options = experiment.parse()
     size = 60 if options.smoke else options.size
     rows, aims = [], []

@@ -14,7 +14,7 @@ from ..errors import InputError, explain
 from ..groups.base import Group
 from ..groups.maps import Homomorphism, identity_map
 from ..tree import Tree
-from .data_error import Cannot, Regression, SymmetryBreak, linear_features, regress, regression_break
+from .data_error import LARGEST, Cannot, Regression, SymmetryBreak, linear_features, regress, regression_break
 from .data_features import embeddings
 from .data_inputs import Observed, observe, table
 from .data_models import Fitted, fit_parts, model_break
@@ -62,7 +62,7 @@ def audit_data(
         draws: randomized data sets per test.
         generator: source of randomness; a fixed seed when left out.
         model: what judges the map: an estimator with ``fit`` and ``predict``, or a function (x, y) -> predict; it is fitted to five
-            separate parts of the data. Left out, linear regression, or kernel ridge where inputs have many columns.
+            separate parts of the data. Left out, linear regression, or kernel ridge where inputs have many columns or dependent ones.
         features: x -> (n, p) instead of a model; least squares on them.
         kernel: (x, x') -> (N, N') for the leave-one-pose-out error; a Gaussian of median width when left out.
         subgroups: groups inside of this one, or homomorphisms into it, to report beside its components.
@@ -151,8 +151,11 @@ def _judge(seen: Observed, model: Any, features: Any, generator: torch.Generator
             return regress(seen, features, getattr(features, "__name__", "features"))
         if model is not None:
             return fit_parts(seen, model, generator)
-        if seen.count >= PER_FEATURE * (table(seen.x).shape[1] + 1):
-            return regress(seen, linear_features, "linear regression")
+        columns = table(seen.x).shape[1] + 1
+        if seen.count >= PER_FEATURE * columns and (seen.still or columns * seen.values.shape[1] <= LARGEST):
+            found = regress(seen, linear_features, "linear regression")
+            if found.turn.shape[0] == found.turn.shape[1]:  # else columns depend on each other, and moved inputs may not
+                return found
         return fit_parts(seen, KernelRidge(), generator)
     except Cannot as reason:
         return f"cannot tell: {reason}"

@@ -20,7 +20,10 @@ from ..tree import Tree
 from .data_inputs import Observed, table
 from .data_poses import Poses
 
-RANK = 1e-9
+RANK, ROUNDING = 1e-9, 64
+"""Directions of the features this small beside the largest, or this many rounding units of the data, count as absent."""
+LARGEST = 1000
+"""Coefficients at most, where targets move; a matrix of their squared number is held."""
 OUTPUTS = 2**22
 """How many numbers of features times outputs are held at once."""
 
@@ -99,16 +102,18 @@ def regress(seen: Observed, features: Callable[[Tree], Tensor], name: str) -> Re
     """Fit targets by features.
 
     Raises:
-        Cannot: with fewer than two samples per feature.
+        Cannot: with fewer than two samples per feature, or too many features of moving targets.
     """
     rows = features(seen.x).detach().to(torch.float64)
     u, singular, v = torch.linalg.svd(rows, full_matrices=False)
-    keep = singular > RANK * singular[0]
+    keep = singular > max(RANK, ROUNDING * torch.finfo(seen.dtype).eps) * singular[0]
     u, turn = u[:, keep], v[keep].mT / singular[keep]
     n, r = u.shape
     if n < 2 * r + 10:
         raise Cannot(f"{r} features need at least {2 * r + 10} samples, and there are {n}")
     y = seen.values
+    if not seen.still and r * y.shape[1] > LARGEST:
+        raise Cannot(f"{r} features of {y.shape[1]} outputs that move make more than {LARGEST} coefficients; pass model= instead")
     coefficients = u.mT @ y
     slack = (1 - u.square().sum(1, keepdim=True)).clamp_min(1e-6)
     residual = y - u @ coefficients

@@ -12,6 +12,8 @@ from .data_poses import Poses
 
 FREQUENCIES = 256
 DIRECTIONS = 64
+LINEAR = 0.25
+"""The weight of the linear kernel's features; more of it hides changes of the covariance."""
 PILOT = 200
 WIDTHS = (0.5, 1.0, 2.0)
 """Kernel widths, in units of the median distance between samples in random poses."""
@@ -48,7 +50,7 @@ def projection(pilot: Tensor, generator: torch.Generator) -> Projection:
     widths = torch.tensor(WIDTHS).repeat(-(-FREQUENCIES // len(WIDTHS)))[:FREQUENCIES]
     frequencies = torch.randn(d, FREQUENCIES, generator=generator) / widths
     directions = torch.eye(d) if d <= DIRECTIONS else torch.randn(d, DIRECTIONS, generator=generator) / DIRECTIONS**0.5
-    return Projection(frequencies.to(pilot.device), directions.to(pilot.device), centre, scale)
+    return Projection(frequencies.to(pilot.device), LINEAR * directions.to(pilot.device), centre, scale)
 
 
 @dataclass(frozen=True)
