@@ -20,6 +20,7 @@ from .relaxation import Penalty
 from .representation import Block, LayerSymmetry, layer_symmetry
 from .results import Retest, Row, Sharing
 from .sharing import sharing
+from .subspaces import Subspace, subspace
 
 __all__ = [
     "MDL",
@@ -51,6 +52,7 @@ __all__ = [
     "Row",
     "Shared",
     "Sharing",
+    "Subspace",
     "align_channels",
     "barrier",
     "bilevel",
@@ -67,4 +69,5 @@ __all__ = [
     "repair",
     "reset_statistics",
     "sharing",
+    "subspace",
 ]
