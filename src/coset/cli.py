@@ -1,4 +1,4 @@
-"""The command line: ``coset audit``, ``coset audit-data``, ``coset cite``, ``coset demo``."""
+"""The command line: ``coset audit``, ``coset audit-data``, ``coset discover``, ``coset cite``, ``coset demo``."""
 
 from __future__ import annotations
 
@@ -99,6 +99,39 @@ def audit_data(
             model=None if model is None else load(model),
             subgroups=parts,
         )
+    _show(report, html, json)
+
+
+@app.command()
+def discover(
+    data: Annotated[Path, typer.Argument(help="A .npz archive with rows of inputs x and outputs y.")],
+    candidates: Annotated[
+        str, typer.Option(help="Permutation groups of the columns, such as C4,D4,S4,S2*S2; C, D and S if left out.")
+    ] = "",
+    x: Annotated[str | None, typer.Option(help="The key of the inputs.")] = None,
+    y: Annotated[str | None, typer.Option(help="The key of the outputs.")] = None,
+    linear: Annotated[bool, typer.Option("--linear", help="The map is linear: inputs may then have any law.")] = False,
+    invariant: Annotated[bool, typer.Option("--invariant", help="Outputs stay, though they have as many columns.")] = False,
+    free: Annotated[bool, typer.Option("--free", help="Search for any sharing of parameters instead of trying candidates.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split into a part to choose on and one to test on.", min=0)] = 0,
+) -> None:
+    """Find which permutations of columns are a symmetry of the map from x to y: choose on one half, test on the other.
+
+    Exits with 0 when it could be run, whatever was found, with 2 when it could not.
+    """
+    with _messages("data"):
+        from . import discover as library
+
+        inputs, targets = read_pairs(data, x, y)
+        if targets is None:
+            raise InputError(explain(f"inputs alone in {data.name}", "outputs under y", "name them with --y, or use coset audit-data"))
+        names = [name for name in candidates.split(",") if name.strip()]
+        statistic = library.least_squares if linear else library.cross_moment
+        method = library.MDL() if free else None
+        finder = library.SymmetryFinder(names or None, statistic=statistic, method=method, invariant=invariant, seed=seed)
+        report = finder.fit(inputs, targets).report_
     _show(report, html, json)
 
 

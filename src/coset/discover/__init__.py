@@ -4,7 +4,9 @@ from .alignment import align_channels
 from .automorphisms import Automorphisms, group_of
 from .bilevel import Bilevel
 from .candidates import Candidates
+from .estimator import SymmetryFinder
 from .fields import Affine, Fields, Linear, Matrices, Polynomials, Shared
+from .finding import FoundSymmetry
 from .generators_result import Generators
 from .generators_search import generators
 from .hypergradients import ConjugateGradient, Exact, Neumann, hypergradient
@@ -14,6 +16,7 @@ from .lie_type_groups import Exponential
 from .mdl import MDL, description_length
 from .merging import Barrier, barrier, merge, repair, reset_statistics
 from .modules import Descent, ModuleSharing, Newton, bilevel
+from .named import named_candidates, named_group
 from .partition import partition_distance
 from .permutations import Permutations
 from .relaxation import Penalty
@@ -35,6 +38,7 @@ __all__ = [
     "Exact",
     "Exponential",
     "Fields",
+    "FoundSymmetry",
     "Generators",
     "LayerSymmetry",
     "LieType",
@@ -52,6 +56,7 @@ __all__ = [
     "Row",
     "Shared",
     "Sharing",
+    "SymmetryFinder",
     "Subspace",
     "align_channels",
     "barrier",
@@ -65,6 +70,8 @@ __all__ = [
     "least_squares",
     "lie_type",
     "merge",
+    "named_candidates",
+    "named_group",
     "partition_distance",
     "repair",
     "reset_statistics",

@@ -1,0 +1,173 @@
+"""A symmetry that was found and tested on other data: a value that prints and saves."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import GroupError
+from .results import LEVEL, Retest, Sharing
+
+SHOWN = 6
+
+
+@dataclass(frozen=True, repr=False)
+class FoundSymmetry:
+    """What :class:`SymmetryFinder` found.
+
+    Attributes:
+        sharing: the choice, on the first part of the data.
+        retest: its test on the second.
+        statistic: what was looked at, (n,) or (m, n).
+        chosen_on, tested_on: how many samples each part has.
+    """
+
+    sharing: Sharing
+    retest: Retest
+    statistic: Tensor
+    chosen_on: int
+    tested_on: int
+
+    @property
+    def name(self) -> str:
+        """The candidate, or what the method calls its result."""
+        return self.sharing.name or "a sharing pattern"
+
+    @property
+    def trivial(self) -> bool:
+        """Whether no symmetry was found."""
+        return self.sharing.verdict.startswith("trivial")
+
+    @property
+    def blamed(self) -> list[str]:
+        """Candidates under which the law of the inputs is not invariant, so that a rejection says nothing about the map."""
+        return [row.name for row in self.sharing.table if row.inputs is not None and not row.inputs >= LEVEL]
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a group, perhaps the trivial one, may be claimed."""
+        if self.trivial:
+            return not self.blamed
+        return not self.sharing.verdict.startswith("cannot tell") and self.retest.verdict.startswith("holds")
+
+    @property
+    def verdict(self) -> str:
+        """What may be claimed."""
+        if self.trivial and self.blamed:
+            who = ", ".join(self.blamed[:3])
+            return f"cannot tell: the law of the inputs is not invariant under {who}, so that their rejection says nothing about the map"
+        if self.trivial or self.sharing.verdict.startswith("cannot tell"):
+            return self.sharing.verdict
+        if not self.claimed:
+            why = self.retest.verdict.removeprefix("cannot tell: ")
+            return f"cannot tell: {self.name} was chosen on {self.chosen_on} samples; on the others: {why}"
+        return f"{self.sharing.verdict}; on {self.tested_on} other samples it holds too (p = {self.retest.p_value:.2g})"
+
+    def generators(self) -> list[list[int]]:
+        """Permutations that generate the group that was chosen; none where it is no group of permutations."""
+        try:
+            rows = getattr(self.sharing.group, "generators", None)
+        except GroupError:
+            return []
+        return rows.tolist() if isinstance(rows, Tensor) and rows.dim() == 2 else []
+
+    def order(self) -> int | None:
+        """The number of elements, where it is finite."""
+        try:
+            return int(self.sharing.group.order) if self.sharing.group.finite else None
+        except GroupError:
+            return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dictionaries."""
+        labels = self.sharing.labels
+        found = {
+            "verdict": self.verdict,
+            "claimed": self.claimed,
+            "name": self.name,
+            "order": self.order(),
+            "generators": self.generators(),
+            "labels": None if labels is None else labels.tolist(),
+            "statistic": self.statistic.tolist(),
+            "chosen_on": self.chosen_on,
+            "tested_on": self.tested_on,
+            "retest": asdict(self.retest),
+            "gap": self.sharing.gap,
+            "candidates": [asdict(row) for row in self.sharing.table],
+        }
+        return _finite(found)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """All findings as JSON, also written to ``path`` when given."""
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False)
+        if path is not None:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        return text
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write one self-contained page: the verdict, the ranked candidates, the pattern, the generators."""
+        from .page import page
+
+        target = Path(path)
+        target.write_text(page(self), encoding="utf-8")
+        return target
+
+    def __repr__(self) -> str:
+        return f"FoundSymmetry({self.verdict})"
+
+    def __str__(self) -> str:
+        lines = [self.verdict, f"chosen on {self.chosen_on} samples, tested on {self.tested_on}: {self.retest.verdict}"]
+        lines += [f"  {' | '.join(cell.ljust(14) for cell in line)}".rstrip() for line in (HEADER, *ranked(self)) if self.sharing.table]
+        if self.claimed and not self.trivial:
+            lines.append(f"generators: {', '.join(map(cycles, self.generators()[:SHOWN]))}")
+        return "\n".join(lines)
+
+
+HEADER = ("candidate", "parameters", "off it, %", "p", "BIC behind", "p of inputs")
+
+
+def ranked(found: FoundSymmetry) -> list[tuple[str, ...]]:
+    """The candidates, best first, as text."""
+    rows = found.sharing.table
+    best = min((row.bic for row in rows if not math.isnan(row.bic)), default=0.0)
+
+    def number(x: float | None) -> str:
+        return "-" if x is None or math.isnan(x) else f"{x:.3g}"
+
+    return [
+        (row.name, str(row.dimension), number(100 * row.effect), number(row.p_value), number(row.bic - best), number(row.inputs))
+        for row in rows
+    ]
+
+
+def cycles(permutation: list[int]) -> str:
+    """A permutation in cycles, counted from 0.
+
+    Example:
+        >>> cycles([1, 2, 0, 3]), cycles([0, 1])
+        ('(0 1 2)', '()')
+    """
+    left, told = set(range(len(permutation))), ""
+    while left:
+        start = at = min(left)
+        cycle = []
+        while at in left:
+            left.discard(at)
+            cycle.append(at)
+            at = permutation[at]
+        if len(cycle) > 1:
+            told += f"({' '.join(map(str, cycle))})" if start == cycle[0] else ""
+    return told or "()"
+
+
+def _finite(x: Any) -> Any:
+    if isinstance(x, float):
+        return x if math.isfinite(x) else None
+    if isinstance(x, dict):
+        return {key: _finite(value) for key, value in x.items()}
+    return [_finite(value) for value in x] if isinstance(x, (list, tuple)) else x
