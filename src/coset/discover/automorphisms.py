@@ -24,7 +24,6 @@ from ..groups.symmetric import Symmetric
 from .partition import canonical, counts
 from .permutations import Permutations
 
-
 EXACT = 10**14
 """Orders below this are exact as nauty counts them; larger ones come from the chain of stabilizers."""
 
@@ -157,7 +156,9 @@ def signature(group: Permutations, shape: tuple[int, ...]) -> Signature:
 def _block(group: Permutations, start: int, size: int) -> Action:
     """The action on one block of the points that the group permutes."""
     into = Symmetric(size)
-    return Pullback(Homomorphism(group, into, partial(_restricted, start, size), f"points {start} to {start + size - 1}"), Permute(into, -1))
+    return Pullback(
+        Homomorphism(group, into, partial(_restricted, start, size), f"points {start} to {start + size - 1}"), Permute(into, -1)
+    )
 
 
 def _restricted(start: int, size: int, g: Tensor) -> Tensor:

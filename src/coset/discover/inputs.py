@@ -105,7 +105,8 @@ def least_squares(x: Any, y: Any) -> Regression:
     noise = float((targets - x @ weights.mT).square().sum()) / freedom
     if noise <= 1e-28 * float(targets.square().mean()):
         noise = max(1e-28 * float(targets.square().mean()), 1e-300)
-    covariance = torch.kron(torch.eye(targets.shape[1], dtype=torch.float64), torch.linalg.inv(x.mT @ x) * noise * count)
+    inverse = torch.linalg.inv(x.mT @ x).contiguous()
+    covariance = torch.kron(torch.eye(targets.shape[1], dtype=torch.float64), inverse * noise * count)
     return Regression(weights if y.dim() == 2 else weights[0], covariance, count, float(freedom))
 
 

@@ -158,7 +158,9 @@ def _generators(name: str, given: Any) -> Tensor:
 
 
 def _wrong(name: str, candidate: Any, shape: tuple[int, ...], remedy: str) -> GroupError:
-    return GroupError(explain(f"candidate {name!r}: {candidate}, for a statistic of shape {shape}", "a group that moves that shape", remedy))
+    return GroupError(
+        explain(f"candidate {name!r}: {candidate}, for a statistic of shape {shape}", "a group that moves that shape", remedy)
+    )
 
 
 def _permutes(matrices: Tensor) -> bool:
