@@ -117,3 +117,53 @@ def test_errors_are_two_with_a_sentence(folder, arguments, words):
     assert result.exit_code == 2, result.output
     assert words in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def maps(folder):
+    r = numpy.random.default_rng(2)
+    x = r.normal(size=(500, 4))
+    offset = numpy.array([3, 0, 0, 0])
+    numpy.savez("map.npz", x=x, y=numpy.tanh(x + 2 * numpy.roll(x, 1, 1)))
+    numpy.savez("linear.npz", x=x + offset, y=x + offset + 2 * numpy.roll(x + offset, 1, 1) + 0.1 * r.normal(size=(500, 4)))
+    numpy.savez("few.npz", x=x[:12], y=x[:12, 0])
+    numpy.savez("flat.npz", x=x, y=numpy.ones(500))
+    return folder
+
+
+def test_discover_prints_and_writes(maps):
+    result = run("discover", "map.npz", "--candidates", "C4,D4,S4", "--html", "a.html", "--json", "a.json")
+    assert result.exit_code == 0, result.output
+    assert "generators: (0 1 2 3)" in result.output
+    assert (maps / "a.html").read_text().count("<svg") == 3
+    found = json.loads((maps / "a.json").read_text())
+    assert found["name"] == "C4"
+    assert found["claimed"]
+    assert found["candidates"][0]["name"] == "C4"
+
+
+def test_discover_linear_and_free(maps):
+    assert "C4: not rejected" in run("discover", "linear.npz", "--linear").output
+    assert "holds too" in run("discover", "map.npz", "--free").output
+    assert "cannot tell" in run("discover", "linear.npz").output  # the cross-moment needs an invariant law
+    assert run("discover", "map.npz", "--invariant").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none.npz"], "no file"),
+        (["same.npz"], "inputs alone"),
+        (["map.npz", "--candidates", "C5"], "a group of degree 4"),
+        (["map.npz", "--candidates", "Z4"], "the candidate 'Z4'"),
+        (["few.npz"], "at least 10 in each part"),
+        (["flat.npz"], "outputs that vary"),
+        (["images.npz"], "rows of columns"),
+        (["unequal.npz"], "as many of each"),
+    ],
+)
+def test_errors_of_discover_are_two_with_a_sentence(maps, arguments, words):
+    result = run("discover", *arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.output
+    assert "Traceback" not in result.output

@@ -123,9 +123,26 @@ class FoundSymmetry:
     def __str__(self) -> str:
         lines = [self.verdict, f"chosen on {self.chosen_on} samples, tested on {self.tested_on}: {self.retest.verdict}"]
         lines += [f"  {' | '.join(cell.ljust(14) for cell in line)}".rstrip() for line in (HEADER, *ranked(self)) if self.sharing.table]
-        if self.claimed and not self.trivial:
-            lines.append(f"generators: {', '.join(map(cycles, self.generators()[:SHOWN]))}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._last()])
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.markup import escape
+        from rich.table import Table
+
+        grid = Table(title="Candidates, best first", title_justify="left", show_edge=False)
+        for i, name in enumerate(HEADER):
+            grid.add_column(name, justify="right" if i else "left")
+        for line in ranked(self):
+            grid.add_row(*map(escape, line))
+        told = [f"[bold]{escape(self.verdict)}[/bold]", *([grid] if self.sharing.table else [])]
+        return Group(*told, *map(escape, self._last()))
+
+    def _last(self) -> list[str]:
+        """The generators, where there is something to claim."""
+        if not self.claimed or self.trivial:
+            return []
+        return [f"generators: {', '.join(map(cycles, self.generators()[:SHOWN]))}"]
 
 
 HEADER = ("candidate", "parameters", "off it, %", "p", "BIC behind", "p of inputs")

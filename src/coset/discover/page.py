@@ -110,7 +110,7 @@ def _pattern(found: FoundSymmetry) -> str:
         parts.append(
             (
                 "Entries of one colour share a value",
-                _cells(labels, lambda k: f"hsl({(k * GOLDEN) % 360:.0f} 55% {45 + 20 * (int(k) % 3)}%)"),
+                _cells(labels, lambda k: f"hsl({(k * GOLDEN) % 360:.0f}, 55%, {45 + 20 * (int(k) % 3)}%)"),
             )
         )
     drawn = "".join(f"<figure><figcaption>{name}</figcaption>{plot}</figure>" for name, plot in parts)
@@ -122,7 +122,7 @@ def _shade(values: Tensor) -> object:
     top = float(values.abs().max()) or 1.0
 
     def colour(v: float) -> str:
-        return f"hsl({212 if v >= 0 else 24} 60% {94 - 54 * min(abs(v) / top, 1.0):.0f}%)"
+        return f"hsl({212 if v >= 0 else 24}, 60%, {94 - 54 * min(abs(v) / top, 1.0):.0f}%)"
 
     return colour
 
