@@ -157,7 +157,7 @@ def ranked(found: FoundSymmetry) -> list[tuple[str, ...]]:
         return "-" if x is None or math.isnan(x) else f"{x:.3g}"
 
     return [
-        (row.name, str(row.dimension), number(100 * row.effect), number(row.p_value), number(row.bic - best), number(row.inputs))
+        (row.name, str(row.dimension), number(round(100 * row.effect, 9)), number(row.p_value), number(row.bic - best), number(row.inputs))
         for row in rows
     ]
 

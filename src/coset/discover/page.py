@@ -86,7 +86,7 @@ def _bars(found: FoundSymmetry) -> str:
         rejected = row.p_value < 0.01
         drawn += [
             label(left - 8, y + 14, row.name[:18], anchor="end"),
-            tag("rect", x=left, y=y + 3, width=right - left, height=step - 8, rx=2, fill="var(--edge)", fill_opacity=0.5),
+            tag("rect", x=left, y=y + 3, width=right - left, height=step - 8, rx=2, style="fill:var(--edge);fill-opacity:0.5"),
             tag(
                 "rect",
                 x=left,
@@ -95,9 +95,9 @@ def _bars(found: FoundSymmetry) -> str:
                 height=step - 8,
                 rx=2,
                 class_="bar",
-                fill_opacity=0.45 if rejected else 1,
+                style=f"fill-opacity:{0.4 if rejected else 0.95}",
             ),
-            label(right + 8, y + 14, f"{100 * row.effect:.2g} %", anchor="start"),
+            label(right + 8, y + 14, f"{100 * shown:.2g} %" if shown > 1e-5 else "0 %", anchor="start"),
         ]
     return figure(drawn, "what each candidate forbids", WIDTH, len(found.sharing.table) * step + 8)
 
