@@ -207,6 +207,23 @@ def test_data_that_spans_too_little():
     assert known.dimension == 3
 
 
+def test_fewer_samples_than_dimensions():
+    """Sixty samples span little of 120 dimensions; a fixed centre is noticed all the same."""
+    x = 0.3 * draw(60, 40, 3)
+    family = discover.Shared(discover.Affine(), 40)
+    free, fixed = discover.generators(pairs, x, basis=family), discover.generators(pairs, x - x.mean(1, keepdim=True), basis=family)
+    assert (free.dimension, len(free.leaving), free.type.name) == (6, 0, "se(3)")
+    assert (fixed.dimension, len(fixed.leaving), fixed.type.name) == (3, 3, "so(3)")
+
+
+def test_all_null_fields_leave_the_span():
+    x = draw(100, 3)
+    x[:, 2] = 1.0
+    found = discover.generators(lambda x: plain(x) - x[:, 2].sin() * x[:, 0], x, basis=discover.Affine())
+    assert (found.verdict, found.dimension) == ("cannot tell", 0)
+    assert len(found.leaving) > 0
+
+
 def test_part_of_a_larger_algebra():
     """Two rotations whose bracket is not in the family are symmetries all the same; noisy ones would not be believed."""
     basis = groups.SpecialOrthogonal(3).algebra(dtype=torch.float64)[:2]

@@ -110,7 +110,7 @@ class Generators:
         if len(into.still):
             reasons.append(f"{len(into.still)} fields leave every sample where it is: the data spans too little to test them")
         if claim.number and not len(inside):
-            verdict = "no symmetry found"
+            verdict = "cannot tell"
         gone = _normal(equations.matrices(leaving)[0], None)[0]
         n = len(samples)
         return cls(

@@ -186,4 +186,5 @@ def _inside(equations: Equations, samples: Samples, c: Tensor, beyond: bool) -> 
     scale = motion.diagonal().clamp_min(1e-300).rsqrt()
     share, mix = torch.linalg.eigh(torch.einsum("nmk,nml->kl", rows, rows) * scale[:, None] * scale)
     mixed = mix.mT @ (scale[:, None] * c)
-    return mixed[share < 1e-4], mixed[share >= 1e-4]
+    cut = 1e-4 if len(samples) > samples.x.shape[1] else 0.999  # few samples span little: only what is wholly outside is known to leave
+    return mixed[share < cut], mixed[share >= cut]
