@@ -90,15 +90,9 @@ def audit_data(
     if model is not None and features is not None:
         raise InputError(explain("both model= and features=", "one of them", "leave one out"))
     generator = generator or torch.Generator().manual_seed(SEED)
-    seen, notes = observe(x, y, action), list[str]()
-    if seen.count > limit:
-        seen = seen.rows(torch.randperm(seen.count, generator=generator)[:limit].sort().values.to(seen.device))
-        notes.append(f"{limit} samples were chosen at random; V_Q is that of a model fitted to so many")
-    if not seen.signature.source.exact:
-        notes.append("the action resamples: tests may see that moved inputs are blurred, so that rejections are not claims about the data")
+    seen, notes = _seen(x, y, action, limit, generator)
     parts = parts_of(seen.group, tuple(subgroups))
-    judge = _judge(seen, model, features, generator)
-    plan = Plan(seen, samples, level, draws, judge, generator)
+    plan = Plan(seen, samples, level, draws, _judge(seen, model, features, generator), generator)
     whole = _finding(plan, identity_map(seen.group))
     others = {name: _finding(plan, phi) for name, phi in parts.items()}
     near, left = _labels(plan, kernel)
@@ -115,6 +109,17 @@ def audit_data(
         classes=seen.classes,
         notes=notes,
     )
+
+
+def _seen(x: Tree, y: Any, action: Action | Signature, limit: int, generator: torch.Generator) -> tuple[Observed, list[str]]:
+    """The samples to look at, and what that limits."""
+    seen, notes = observe(x, y, action), list[str]()
+    if seen.count > limit:
+        seen = seen.rows(torch.randperm(seen.count, generator=generator)[:limit].sort().values.to(seen.device))
+        notes.append(f"{limit} samples were chosen at random; V_Q is that of a model fitted to so many")
+    if not seen.signature.source.exact:
+        notes.append("the action resamples: tests may see that moved inputs are blurred, so that rejections are not claims about the data")
+    return seen, notes
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
+from ..actions.base import all_finite
+from ..errors import InputError, describe, explain
 from ..stats import student
 from ..tree import Tree
 from .data_inputs import Observed, table
@@ -103,8 +105,12 @@ def regress(seen: Observed, features: Callable[[Tree], Tensor], name: str) -> Re
 
     Raises:
         Cannot: with fewer than two samples per feature, or too many features of moving targets.
+        InputError: when the features are no finite rows.
     """
-    rows = features(seen.x).detach().to(torch.float64)
+    made = features(seen.x)
+    if not isinstance(made, Tensor) or made.dim() != 2 or len(made) != seen.count or not all_finite(made):
+        raise InputError(explain(f"features {describe(made)}", f"finite rows, ({seen.count}, p)", "return one row for each input"))
+    rows = made.detach().to(torch.float64)
     u, singular, v = torch.linalg.svd(rows, full_matrices=False)
     keep = singular > max(RANK, ROUNDING * torch.finfo(seen.dtype).eps) * singular[0]
     u, turn = u[:, keep], v[keep].mT / singular[keep]

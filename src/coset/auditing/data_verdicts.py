@@ -23,7 +23,7 @@ def about_law(law: Randomization | None, seen: Observed) -> tuple[str, bool]:
     if law.rejected:
         return f"not invariant ({p}; {100 * law.effect:.2g} % of the embedded law changes with the pose)", False
     if law.detectable >= 1:
-        return f"cannot tell: nothing was found ({p}), and {seen.count} samples could have shown nothing", True
+        return f"cannot tell: nothing was found ({p}), and {seen.count} samples could have shown nothing", False
     known = f"a change of {100 * law.detectable:.2g} % would have been found"
     if not seen.signature.source.exact:
         known = "moved inputs are resampled, so that little is known"

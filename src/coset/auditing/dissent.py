@@ -53,7 +53,7 @@ def dissent(seen: Observed, poses: Poses) -> Dissent:
         for rows in part.split(max(1, BLOCK // (n * poses.count))):
             x, _ = poses.move(seen, rows)
             apart = torch.cdist(seen_x, table(x)).to(torch.float64).unflatten(1, (len(rows), poses.count))
-            apart[rows, torch.arange(len(rows))] = torch.inf  # no sample is its own neighbour
+            apart[rows, torch.arange(len(rows), device=rows.device)] = torch.inf  # no sample is its own neighbour
             own, own_at = _nearer(own, own_at, apart[..., :1], rows, poses.count, 0)
             other, other_at = _nearer(other, other_at, apart[..., 1:], rows, poses.count, 1)
     near = torch.nonzero(other <= own.quantile(0.95)).flatten()

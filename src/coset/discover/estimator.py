@@ -117,9 +117,9 @@ class SymmetryFinder:
         first, second = order[:cut], order[cut:]
         moment = self.statistic(x[first], outputs[first])
         method = self._method(x[first], moves)
-        found = sharing(*moment[:3], method, freedom=_freedom(moment))
+        found = sharing(moment[0], moment[1], moment[2], method, freedom=_freedom(moment))
         other = self.statistic(x[second], outputs[second])
-        retest = found.retest(*other[:3], freedom=_freedom(other))
+        retest = found.retest(other[0], other[1], other[2], freedom=_freedom(other))
         self._keep(FoundSymmetry(found, retest, moment.statistic, len(first), len(second)), found, x.shape[1])
         return self
 
@@ -129,10 +129,11 @@ class SymmetryFinder:
         Raises:
             InputError: before ``fit``, and where no group may be claimed.
         """
-        if getattr(self, "signature_", None) is None:
+        signature: Signature | None = getattr(self, "signature_", None)
+        if signature is None:
             given = getattr(self, "verdict_", "a finder that was not fitted")
             raise InputError(explain(given, "a symmetry that may be claimed", "fit on more data"))
-        return symmetrize(model, self.signature_, frame)
+        return symmetrize(model, signature, frame)
 
     def _keep(self, report: FoundSymmetry, found: Sharing, columns: int) -> None:
         """Set the fitted attributes."""

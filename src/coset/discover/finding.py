@@ -135,7 +135,7 @@ class FoundSymmetry:
             grid.add_column(name, justify="right" if i else "left")
         for line in ranked(self):
             grid.add_row(*map(escape, line))
-        told = [f"[bold]{escape(self.verdict)}[/bold]", *([grid] if self.sharing.table else [])]
+        told: list[Any] = [f"[bold]{escape(self.verdict)}[/bold]", *([grid] if self.sharing.table else [])]
         return Group(*told, *map(escape, self._last()))
 
     def _last(self) -> list[str]:
