@@ -28,7 +28,14 @@ Objective = Callable[[Net], Tensor]
 
 
 class Inner(Protocol):
-    """A way to train: ``Newton()`` or ``Descent(...)``."""
+    """A way to train: ``Newton()`` or ``Descent(...)``.
+
+    Attributes:
+        decay: psi is held small during the search by decay * |psi|^2 in the training loss. Without it rows that all favour
+            one column reach any parameters with large values, and rounding loses them. Scale losses to about one.
+    """
+
+    decay: float
 
     def minimize(self, loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         """Parameters with a lower loss, from where the last call ended."""
@@ -40,9 +47,11 @@ class Newton:
 
     Args:
         steps: how many.
+        decay: how strongly values are held small during the search.
     """
 
     steps: int = 1
+    decay: float = 1e-2
 
     def minimize(self, loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         """The parameters after the steps."""
@@ -56,22 +65,22 @@ class Newton:
 
 @dataclass(frozen=True)
 class Descent:
-    """AdamW, as in the paper.
+    """Adam from where the last step of the assignment left off, as in the paper.
 
     Args:
         steps: how many for every step of the assignment.
         rate: the learning rate.
-        decay: the weight decay.
+        decay: how strongly values are held small during the search.
     """
 
     steps: int = 250
     rate: float = 1e-3
-    decay: float = 1e-3
+    decay: float = 1e-2
 
     def minimize(self, loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         """The parameters after the steps."""
         x = start.detach().clone().requires_grad_()
-        optimizer = torch.optim.AdamW([x], self.rate, weight_decay=self.decay)
+        optimizer = torch.optim.Adam([x], self.rate)
         for _ in range(self.steps):
             (x.grad,) = grad(loss(x), x)
             optimizer.step()
@@ -171,7 +180,7 @@ def bilevel(
         [[0, 0, 0, 0]]
     """
     method, inner = method or Bilevel(), inner or Newton()
-    problem = Problem(module, tuple(parameters), train_loss, validation_loss)
+    problem = Problem(module, tuple(parameters), (train_loss, validation_loss), inner.decay)
     best, least = None, math.inf
     for _ in range(method.restarts):
         track = Track(problem, inner)
@@ -189,7 +198,7 @@ def bilevel(
 class Problem:
     """Training and validation losses of a module as functions of scores and of flat inner parameters (psi, then the others)."""
 
-    def __init__(self, module: nn.Module, names: tuple[str, ...], train: Objective, validation: Objective):
+    def __init__(self, module: nn.Module, names: tuple[str, ...], objectives: tuple[Objective, Objective], decay: float):
         known = {name: x for name, x in module.named_parameters() if x.requires_grad}
         missing = [name for name in names if name not in known]
         if missing or not names:
@@ -199,17 +208,16 @@ class Problem:
         self.others = tuple(name for name in known if name not in names)
         self.count = sum(self.known[name].numel() for name in names)
         self.dtype = self.known[names[0]].dtype
-        self.objectives = train, validation
+        self.objectives, self.decay = objectives, decay
         for objective in self.objectives:
             value = objective(_bound(module, self.known))
             if value.dim() or not bool(value.isfinite()):
                 raise InputError(explain(f"a loss {value}", "a finite scalar", "return the mean over samples"))
 
     def start(self, columns: int) -> Tensor:
-        """Inner parameters to start from: the mean parameter for all values, with the spread that parameters have."""
+        """Inner parameters to start from: those of the module, the first of them for the values."""
         theta = torch.cat([self.known[name].reshape(-1) for name in self.names])
-        rest = [self.known[name].reshape(-1) for name in self.others]
-        return torch.cat([theta[:columns] if columns <= len(theta) else theta, *rest])
+        return torch.cat([theta[:columns], *(self.known[name].reshape(-1) for name in self.others)])
 
     def state(self, a: Tensor, inner: Tensor) -> dict[str, Tensor]:
         """All trainable parameters for an assignment (p, k) and inner parameters."""
@@ -223,8 +231,8 @@ class Problem:
         return _bound(self.module, self.state(a, inner))
 
     def train(self, scores: Tensor, inner: Tensor) -> Tensor:
-        """The training loss."""
-        return self.objectives[0](self.net(assignment(scores), inner))
+        """The training loss, with the decay of psi."""
+        return self.objectives[0](self.net(assignment(scores), inner)) + self.decay * inner[: self.count].square().sum()
 
     def validation(self, scores: Tensor, inner: Tensor) -> Tensor:
         """The validation loss."""

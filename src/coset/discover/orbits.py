@@ -114,7 +114,7 @@ def represented(action: Action, elements: Tree, size: int) -> Tensor:
     origin = action.act(elements, torch.zeros(count, size, dtype=torch.float64))
     if moved.shape != (count * size, size) or float(origin.abs().max()) > 0:
         raise GroupError(explain(f"{action}", "a linear action on one axis", "pass actions of vectors (B, n)"))
-    return moved.reshape(count, size, size).mT.double()
+    return moved.reshape(count, size, size).mT.double().contiguous()
 
 
 def generating(group: Group) -> Tree:

@@ -64,9 +64,9 @@ class Permutations(Finite):
 
     def product(self, numbers: Tensor) -> Tensor:
         """The elements u_1 u_2 ... of coset representatives with numbers (N, levels)."""
-        g = torch.arange(self.n).expand(len(numbers), self.n)
+        g = torch.arange(self.n, device=numbers.device).expand(len(numbers), self.n)
         for level, number in reversed(list(zip(self.levels, numbers.unbind(1), strict=True))):
-            g = level.cosets[number].gather(1, g)
+            g = level.to(numbers.device).cosets[number].gather(1, g)
         return g
 
     def orbits(self) -> list[int]:
@@ -84,24 +84,24 @@ class Permutations(Finite):
 
     def index(self, g: Tensor) -> Tensor:
         """The position of g in :meth:`elements`."""
-        numbers = sift(self.levels, g.detach().cpu().reshape(-1, self.n))[0]
-        position = torch.zeros(len(numbers), dtype=torch.int64)
+        numbers = sift([level.to(g.device) for level in self.levels], g.reshape(-1, self.n))[0]
+        position = torch.zeros(len(numbers), dtype=torch.int64, device=g.device)
         for number, size in zip(numbers.unbind(1), self.orbits(), strict=True):
             position = position * size + number
-        return position.reshape(g.shape[:-1]).to(g.device)
+        return position.reshape(g.shape[:-1])
 
     def contains(self, g: Tensor) -> Tensor:
         """Whether permutations (..., n) belong to the group, of shape (...)."""
-        numbers, left = sift(self.levels, g.detach().cpu().reshape(-1, self.n))
-        return ((numbers >= 0).all(1) & (left == torch.arange(self.n)).all(1)).reshape(g.shape[:-1])
+        numbers, left = sift([level.to(g.device) for level in self.levels], g.reshape(-1, self.n))
+        return ((numbers >= 0).all(1) & (left == torch.arange(self.n, device=g.device)).all(1)).reshape(g.shape[:-1])
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
         """Independent uniform elements, without a list."""
         device = place(generator, device)
         count = math.prod(batch)
-        digits = [integers(size, (count,), generator, device).cpu() for size in self.orbits()]
-        numbers = torch.stack(digits, 1) if digits else torch.zeros(count, 0, dtype=torch.int64)
-        return self.product(numbers).reshape(*batch, self.n).to(device)
+        digits = [integers(size, (count,), generator, device) for size in self.orbits()]
+        numbers = torch.stack(digits, 1) if digits else torch.zeros(count, 0, dtype=torch.int64, device=device)
+        return self.product(numbers).reshape(*batch, self.n)
 
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Tensor:
         """The neutral element, repeated over the batch axes."""

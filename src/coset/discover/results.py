@@ -172,9 +172,7 @@ def singular(data: Observed, fit: Fit) -> str:
     return f"cannot tell: {data.samples} observations for {fit.restrictions} restrictions; more observations than restrictions are needed"
 
 
-def judged_sharing(
-    data: Observed, labels: Tensor, length: float, runner_up: Tensor | None, gap: float, name: str, close: float
-) -> Sharing:
+def judged_sharing(data: Observed, labels: Tensor, length: float, runner_up: Tensor | None, gap: float, name: str, close: float) -> Sharing:
     """The result for a partition that some method found."""
     basis = indicator(labels)
     fit, effect = data.fit(basis), data.away(basis)

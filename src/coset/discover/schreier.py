@@ -28,6 +28,10 @@ class Level:
     back: Tensor
     place: Tensor
 
+    def to(self, device: torch.device | str | None) -> Level:
+        """The same on another device."""
+        return Level(self.base, self.cosets.to(device), self.back.to(device), self.place.to(device))
+
 
 def sift(levels: list[Level], g: Tensor) -> tuple[Tensor, Tensor]:
     """Divide elements (N, n) by coset representatives level by level.
