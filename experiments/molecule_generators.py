@@ -120,8 +120,8 @@ def main() -> None:
     )
     experiment.table(columns, rows, caption)
     experiment.note(
-        "The network sees displacement vectors as they are, but is nearly invariant under rotations before any training: its row shows that "
-        "generators are found in a model's gradients, not that training taught them."
+        "The network sees displacement vectors as they are, but is nearly invariant under rotations before any training: its row "
+        "shows that generators are found in a model's gradients, not that training taught them."
     )
     experiment.note("QM7: not run, as it has energies of different molecules and no forces.")
     experiment.finish()
