@@ -215,7 +215,8 @@ def test_few_samples_and_close_calls_are_not_claimed():
         pytest.fail("no close call was met")
     generator = seeded()
     scattered = discover.sharing(torch.arange(5.0) * 3, 1.0, 100, discover.MDL())
-    assert scattered.verdict.startswith("trivial") and scattered.group.order == 1
+    assert scattered.verdict.startswith("trivial")
+    assert scattered.group.order == 1
     assert scattered.retest(normal(5, generator=generator), 1.0, 100).verdict.startswith("trivial")
 
 
@@ -272,7 +273,7 @@ def library(n):
     blocks.append([*range(half), half + 1, half, *range(half + 2, n)])
     return {
         f"C{n}": cyclic(n),
-        f"D{n}": cyclic(n) + [[(-i) % n for i in range(n)]],
+        f"D{n}": [*cyclic(n), [-i % n for i in range(n)]],
         f"S{n}": groups.Symmetric(n),
         "mirror": [[(-i) % n for i in range(n)]],
         "blocks": blocks,

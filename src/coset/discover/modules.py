@@ -28,14 +28,15 @@ Objective = Callable[[Net], Tensor]
 
 
 class Inner(Protocol):
-    """A way to train: ``Newton()`` or ``Descent(...)``.
+    """A way to train: ``Newton()`` or ``Descent(...)``."""
 
-    Attributes:
-        decay: psi is held small during the search by decay * |psi|^2 in the training loss. Without it rows that all favour
-            one column reach any parameters with large values, and rounding loses them. Scale losses to about one.
-    """
+    @property
+    def decay(self) -> float:
+        """Psi is held small during the search by decay * |psi|^2 in the training loss.
 
-    decay: float
+        Without it rows that all favour one column reach any parameters with large values, and rounding loses them.
+        Scale losses to about one.
+        """
 
     def minimize(self, loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         """Parameters with a lower loss, from where the last call ended."""
@@ -179,20 +180,20 @@ def bilevel(
         >>> discover.bilevel(net, ["weight"], loss(slice(0, 20)), loss(slice(20, 60)), method).labels["weight"].tolist()
         [[0, 0, 0, 0]]
     """
-    method, inner = method or Bilevel(), inner or Newton()
-    problem = Problem(module, tuple(parameters), (train_loss, validation_loss), inner.decay)
+    method, trained = method or Bilevel(), inner or Newton()
+    problem = Problem(module, tuple(parameters), (train_loss, validation_loss), trained.decay)
     best, least = None, math.inf
     for _ in range(method.restarts):
-        track = Track(problem, inner)
+        track = Track(problem, trained)
         scores = started(problem.count, problem.count, method.generator, problem.dtype)
         scores, _ = method.descend(problem.train, problem.validation, scores, track.solution)
         labels = rounded(scores)
-        value = float(validation_loss(problem.net(problem.hard(labels), problem.fitted(labels, inner, train_loss))))
+        value = float(validation_loss(problem.net(problem.hard(labels), problem.fitted(labels, trained, train_loss))))
         if value < least or best is None:
             best, least = labels, value
     everything = torch.arange(problem.count)
-    free = float(validation_loss(problem.net(problem.hard(everything), problem.fitted(everything, inner, train_loss))))
-    return problem.result(best, (least, free), inner)  # type: ignore[arg-type]
+    free = float(validation_loss(problem.net(problem.hard(everything), problem.fitted(everything, trained, train_loss))))
+    return problem.result(best, (least, free), trained)  # type: ignore[arg-type]
 
 
 class Problem:

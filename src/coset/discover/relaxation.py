@@ -15,7 +15,7 @@ class Penalty:
     """What is added to the validation loss: columns * sum_j ||A_:j|| + entropy * mean over rows of their entropy.
 
     The first favours few columns, the second rows close to one-hot. Without them the validation loss is inconsistent: two
-    equal parameters are given one value with probability 1/2 + atan(sqrt(n_val / n_train)) / 2) / pi however many data
+    equal parameters are given one value with probability 1/2 + atan(sqrt(n_val / n_train) / 2) / pi however many data
     there are. With a fixed weight, values that truly differ by less than a threshold are merged, also however many.
 
     Args:
