@@ -214,6 +214,14 @@ BIBLIOGRAPHY: dict[str, str] = {
   eprint = {1804.10306},
   archiveprefix = {arXiv}
 }""",
+    "yeh2022equivariance": """@inproceedings{yeh2022equivariance,
+  title = {Equivariance Discovery by Learned Parameter-Sharing},
+  author = {Yeh, Raymond A. and Hu, Yuan-Ting and Hasegawa-Johnson, Mark and Schwing, Alexander G.},
+  booktitle = {International Conference on Artificial Intelligence and Statistics},
+  year = {2022},
+  eprint = {2204.03640},
+  archiveprefix = {arXiv}
+}""",
     "zaheer2017deep": """@inproceedings{zaheer2017deep,
   title = {Deep Sets},
   author = {Zaheer, Manzil and Kottur, Satwik and Ravanbakhsh, Siamak and P{\\'o}czos, Barnab{\\'a}s and Salakhutdinov, Ruslan and

@@ -135,6 +135,9 @@ def _verdict(data: Observed, best: Row, others: list[Row], equal: list[str], gap
     if best.inputs is not None and not best.inputs >= LEVEL:
         how = "could not be tested" if math.isnan(best.inputs) else f"is not invariant under {best.name} (p = {best.inputs:.2g})"
         return f"cannot tell: the law of the inputs {how}, which the cross-moment needs"
+    blind = [row.name for row in rows if row.inputs is not None and not row.inputs >= LEVEL]
+    if blind and best.name == TRIVIAL:
+        return f"cannot tell: the law of the inputs is not invariant under {', '.join(blind[:3])}, whose rejection therefore says nothing"
     if best.name == TRIVIAL:
         return f"trivial: all {len(rows) - 1} candidates are rejected or describe the data worse"
     also = f", or {' or '.join(equal)}, which the statistic cannot tell from it" if equal else ""

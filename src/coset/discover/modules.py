@@ -14,9 +14,9 @@ from torch.func import functional_call
 
 from ..actions.signature import Signature
 from ..errors import InputError, explain
-from ..stats import student
 from .automorphisms import group_of
 from .bilevel import Bilevel
+from .chances import f_tail
 from .hypergradients import Curvature, Exact
 from .partition import canonical, indicator
 from .relaxation import assignment, rounded, started
@@ -132,11 +132,10 @@ class ModuleSharing:
             return Retest(math.nan, math.nan, f"cannot tell: {count} observations, at least {FEW} are needed")
         mean, error = float(worse.mean()), float(worse.std()) / math.sqrt(count)
         effect = mean / max(float(free.mean().abs()), 1e-300)
-        chance = _one_sided(mean / error) if error > 0 else (1.0 if mean <= 0 else 0.0)
+        chance = _one_sided(mean / error, count - 1) if error > 0 else (1.0 if mean <= 0 else 0.0)
         if chance < LEVEL:
             return Retest(chance, effect, f"rejected on other data: sharing costs {100 * effect:.2g} % of the loss (p = {chance:.2g})")
-        half = error * student(0.975, count - 1)
-        return Retest(chance, effect, f"holds on other data: sharing changes the loss by {mean:.2g} ± {half:.2g} (p = {chance:.2g})")
+        return Retest(chance, effect, f"holds on other data: sharing changes the loss by {mean:.2g} ± {error:.1g} (p = {chance:.2g})")
 
 
 def bilevel(
@@ -294,5 +293,7 @@ def _bound(module: nn.Module, state: dict[str, Tensor]) -> Net:
     return lambda *args, **kwargs: functional_call(module, state, args, kwargs)
 
 
-def _one_sided(z: float) -> float:
-    return 0.5 * math.erfc(z / math.sqrt(2))
+def _one_sided(t: float, freedom: int) -> float:
+    """P(T > t) for Student's t."""
+    half = f_tail(t * t, 1, freedom) / 2
+    return half if t > 0 else 1 - half
