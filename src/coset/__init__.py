@@ -1,4 +1,4 @@
-"""coset makes any PyTorch model symmetric under any group, and measures how symmetric a model is."""
+"""coset makes any PyTorch model symmetric under any group, measures how symmetric models and data are, and discovers symmetries."""
 
 from . import actions, adapt, discover, frames, groups, nn
 from .actions.signature import Signature
