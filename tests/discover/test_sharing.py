@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import coset
-from coset import actions, discover, groups
+from coset import actions, discover, frames, groups, nn
 from coset.discover import chances, partition
 from coset.discover.mdl import best_two, description_length
 from coset.discover.orbits import invariant
 from coset.discover.statistic import observed
-from coset.errors import GroupError, InputError
+from coset.errors import FrameError, GroupError, InputError
 
 CELLS = [(2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (5, 2), (5, 3), (5, 4), (5, 5), (30, 1), (90, 1)]
 """(K, r): dimension and number of values, as in the Gaussian study."""
@@ -199,6 +199,9 @@ def test_the_average_over_a_discovered_group_is_not_that_over_all_permutations()
     model = coset.symmetrize(net, group.signature)
     mine = torch.stack([net(x.roll(-k, 1)).roll(k, 1) for k in range(6)]).mean(0)
     assert torch.allclose(model(x), mine, atol=1e-6)
+    for frame in (frames.Sort(), frames.Relabel()):
+        with pytest.raises(FrameError, match="the symmetric group"):
+            coset.symmetrize(net, group.signature, frame)
 
 
 def test_few_samples_and_close_calls_are_not_claimed():
@@ -348,6 +351,14 @@ def test_subspaces_have_the_known_dimensions():
     }
     for name, (candidate, shape, dimension) in cases.items():
         assert invariant(name, candidate, shape).basis.shape[1] == dimension, name
+
+
+@pytest.mark.parametrize("name", ["C6", "D6", "blocks", "mirror"])
+def test_orbits_agree_with_the_basis_of_equivariant_maps(name):
+    group = discover.Permutations(library(6)[name])
+    action = actions.Permute(group, -1)
+    labels = nn.equivariant_basis(action, action).labels
+    assert discover.partition_distance(labels, invariant(name, action, (6, 6)).labels.reshape(6, 6)) == 0
 
 
 def test_groups_with_the_same_maps_are_named_together():
