@@ -17,6 +17,8 @@ from .results import FEW, LEVEL, Row, Sharing, resolved
 from .statistic import Observed, real
 
 TRIVIAL = "trivial"
+REFUSED = 1e-3
+"""Candidates with p-values below this are out of the choice; one between this and ``LEVEL`` may win, but is not claimed."""
 CLOSE = 2.0
 """Candidates whose BIC differ by less than this are not told apart."""
 
@@ -25,8 +27,9 @@ class Candidates:
     """Test a list of groups, and choose among those that the data do not reject by BIC.
 
     Larger groups fit worse and cost less. P-values alone do not choose between nested groups: a subgroup of the true one
-    is never rejected either. So the F test at level 0.01 only rejects, and BIC, -2 log likelihood + parameters *
-    log(samples * rows), chooses among the rest; the trivial group is always in the list.
+    is never rejected either. So the F test only rejects, at level 0.001, and BIC, -2 log likelihood + parameters *
+    log(samples * rows), chooses among the rest; the trivial group is always in the list. A winner whose p-value is below 0.01
+    is named, but not claimed.
 
     Args:
         groups: names to candidates. A candidate is a signature ``source >> target`` of linear maps; an action, of vectors
@@ -83,7 +86,7 @@ def _nothing(data: Observed) -> Invariant:
 
 def _chosen(data: Observed, spaces: dict[str, Invariant], rows: list[Row]) -> Sharing:
     """The result: the least BIC among candidates that are not rejected, and the first different one behind it."""
-    kept = [row for row in rows if row.name == TRIVIAL or row.p_value >= LEVEL]
+    kept = [row for row in rows if row.name == TRIVIAL or row.p_value >= REFUSED]
     best, space = kept[0], spaces[kept[0].name]
     others = [row for row in kept[1:] if not _same(spaces[row.name], space)]
     equal = [row.name for row in kept[1:] if _same(spaces[row.name], space)]
@@ -130,6 +133,8 @@ def _verdict(data: Observed, best: Row, others: list[Row], equal: list[str], gap
     untested = [row.name for row in rows if math.isnan(row.p_value)]
     if untested and best.name == TRIVIAL:
         return f"cannot tell: {', '.join(untested[:3])} could not be tested; the covariance is singular or the observations are too few"
+    if best.p_value < LEVEL:
+        return f"cannot tell: {best.name} describes the data best, and yet it fits doubtfully (p = {best.p_value:.2g})"
     if gap < CLOSE:
         return f"cannot tell: {best.name} and {others[0].name} describe the data almost equally well (BIC differs by {gap:.2g})"
     if best.inputs is not None and not best.inputs >= LEVEL:
