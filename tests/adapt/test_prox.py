@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy
 import pytest
 import torch
 
@@ -138,3 +139,15 @@ def test_bad_input(weights: torch.Tensor, strength: float, words: str) -> None:
 def test_one_and_no_weights() -> None:
     assert prox(torch.tensor([2.0]), 3.0).tolist() == [2.0]
     assert prox(torch.zeros(0), 1.0).shape == (0,)
+
+
+def test_half_precision_is_rounded_once():
+    w = torch.randn(300, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert torch.equal(adapt.prox(w, 0.3), adapt.prox(w.double(), 0.3).bfloat16())
+
+
+def test_other_things_than_tensors_are_refused():
+    with pytest.raises(InputError, match="weights"):
+        adapt.prox_(numpy.ones(3), 0.1)
+    with pytest.raises(InputError, match="strength"):
+        adapt.prox_(torch.ones(3), "strong")

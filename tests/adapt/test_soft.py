@@ -148,3 +148,36 @@ def test_bad_input() -> None:
         adapt.SoftSymmetry({"weight": REGULAR})  # type: ignore[dict-item]
     with pytest.raises(InputError, match="positive"):
         adapt.Gaussian(0.0)
+
+
+def test_frozen_parameters_stay_and_modes_come_back():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 1)).train()
+    net[0].requires_grad_(False)
+    x = torch.randn(40, 3)
+    kept, running = net[0].weight.clone(), net[1].running_mean.clone()
+    found = adapt.SoftSymmetry({}).fit(net, x, x.sum(1), rounds=3)
+    assert "0.weight" not in found.sizes
+    assert "3.weight" in found.sizes
+    assert torch.equal(net[0].weight, kept)
+    assert torch.equal(net[1].running_mean, running)
+    assert net[1].training
+
+
+def test_bases_are_not_taken_for_their_transposes():
+    with pytest.raises(InputError, match="shape"):
+        adapt.SoftSymmetry({"weight": [torch.randn(2, 4, 3)]}).fit(torch.nn.Linear(4, 3, bias=False), torch.randn(9, 4), torch.randn(9, 3))
+
+
+@pytest.mark.parametrize("basis", [torch.full((1, 2, 2), float("nan")), "C4", torch.ones(4)])
+def test_what_is_no_basis_is_refused(basis):
+    with pytest.raises(InputError, match="basis"):
+        adapt.SoftSymmetry({"weight": [basis]})
+
+
+def test_targets_that_do_not_fit_the_outputs_are_refused():
+    x = torch.randn(9, 4)
+    with pytest.raises(InputError, match="classes from"):
+        adapt.SoftSymmetry({}).fit(torch.nn.Linear(4, 3), x, torch.tensor([0, 1, 2] * 2 + [3] * 3), adapt.Categorical())
+    with pytest.raises(InputError, match="as the outputs"):
+        adapt.SoftSymmetry({}).fit(torch.nn.Linear(4, 3), x, torch.randn(9, 2))

@@ -183,3 +183,20 @@ def test_bad_input() -> None:
     V = actions.Vectors(groups.SpecialOrthogonal(3))
     with pytest.raises(SignatureError, match="features="):
         coset.lie_shares(nn.Linear(3, 3), V >> V, torch.randn(2, 3))
+
+
+def test_rounding_has_no_shares():
+    torus = groups.RealTorus(8, 8)
+    net = nn.Sequential(*(nn.Conv2d(i, o, 3, padding=1, padding_mode="circular") for i, o in ((1, 4), (4, 2))))
+    found = coset.lie_shares(net, actions.Periodic(torus) >> actions.Periodic(torus), torch.randn(3, 1, 8, 8))
+    assert found.total < 1e-13
+    assert all(layer.share != layer.share for layer in found.layers)
+    assert "nothing to share" in str(found)
+
+
+def test_actions_on_containers_are_refused():
+    torus = groups.RealTorus(8, 8)
+    periodic = actions.Periodic(torus)
+    net = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU()))
+    with pytest.raises(InputError, match="without layers inside"):
+        coset.lie_shares(net, periodic >> periodic, torch.randn(3, 1, 8, 8), features={"0": periodic})

@@ -11,8 +11,9 @@ from torch.nn.functional import pad, relu
 
 import coset
 from coset import actions, discover, groups
-from coset.discover.channels import channels, reordered
+from coset.discover.channels import channels
 from coset.discover.matching import assign, pair
+from coset.discover.recording import reordered
 from coset.errors import GroupError, InputError, SignatureError
 
 pytest.importorskip("scipy")

@@ -24,6 +24,10 @@ class Likelihood(abc.ABC):
         """Look at the targets before the first step."""
         return
 
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse targets that do not fit the outputs (B, c)."""
+        return
+
     @abc.abstractmethod
     def parts(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A root of the curvature (B, c, c), the gradient with respect to outputs (B, c), and the log-likelihood of all targets."""
@@ -62,6 +66,11 @@ class Gaussian(Likelihood):
                 raise InputError(explain("targets that are all equal", "targets that vary", "there is nothing to fit"))
             self.noise = spread / 2
 
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse other shapes."""
+        if targets.numel() != outputs.numel():
+            raise InputError(explain(f"targets {describe(targets)}", f"numbers {tuple(outputs.shape)}, as the outputs", "check the model"))
+
     def parts(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Likelihood`."""
         noise = float(self.noise or 1.0)
@@ -90,6 +99,12 @@ class Categorical(Likelihood):
         """Refuse what are no classes."""
         if targets.is_floating_point() or targets.dim() != 1:
             raise InputError(explain(describe(targets), "integer classes (B,)", "use Gaussian for numbers"))
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse classes without a logit."""
+        if int(targets.min()) < 0 or int(targets.max()) >= outputs.shape[1]:
+            given = f"classes from {int(targets.min())} to {int(targets.max())}"
+            raise InputError(explain(given, f"0 to {outputs.shape[1] - 1}, one for each output", "number them, or widen the model"))
 
     def parts(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Likelihood`."""

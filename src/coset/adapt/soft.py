@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from ..actions.signature import Signature
+from ..auditing.running import evaluation
 from ..errors import InputError, describe, explain
 from ..nn import equivariant_basis
 from .likelihood import Gaussian, Likelihood
@@ -70,11 +71,12 @@ class SoftSymmetry:
     """Priors over weights that prefer symmetric ones, as far as the data support it.
 
     Args:
-        layers: by the name of a weight matrix (out, in) of the model, a chain: signatures of shrinking groups, or bases (k, out, in)
-            of growing spaces. The space of all matrices is added at the end. Parameters that are not named have one precision each.
+        layers: by the name of a weight (out, in) or (out, in, h, w) of the model, a chain: signatures of shrinking groups, or bases
+            (k, *shape of the weight) of growing spaces. The space of all weights is added at the end. Parameters that are not named have
+            one precision each.
 
     Raises:
-        InputError: when a chain is empty or its spaces are not nested.
+        InputError: when a chain is empty or holds something else, or its spaces are not nested.
 
     Example:
         >>> import torch
@@ -95,10 +97,12 @@ class SoftSymmetry:
     def __init__(self, layers: Mapping[str, Sequence[Signature | Tensor]]):
         self.bases: dict[str, list[Tensor]] = {}
         self.names: dict[str, list[str]] = {}
+        self.shapes: dict[str, torch.Size] = {}
         for name, chain in layers.items():
             if isinstance(chain, Signature | Tensor) or not len(chain):
                 raise InputError(explain(f"the chain {chain!r} of {name!r}", "a list of signatures or bases", "write [signature]"))
             self.bases[name], self.names[name] = increments(chain, name)
+            self.shapes[name] = _space(chain[0], name).shape[1:]
 
     def fit(self, model: nn.Module, inputs: Tensor, targets: Tensor, likelihood: Likelihood | None = None, *, rounds: int = 40) -> SoftFit:
         """Fit parameters and precisions in turn, in float64; the model gets the parameters found.
@@ -107,25 +111,27 @@ class SoftSymmetry:
         gamma_k / |w_k|^2, with gamma_k the effective number of parameters of the increment.
 
         Args:
-            model: maps inputs (B, …) to outputs (B, c); in evaluation mode.
+            model: maps inputs (B, …) to outputs (B, c); it is run in evaluation mode, and its modes are put back. Frozen parameters stay.
             inputs: (B, …).
             targets: (B, c) for ``Gaussian``, (B,) classes for ``Categorical``.
             likelihood: ``Gaussian()``, which fits the noise, ``Gaussian(variance)``, or ``Categorical()``.
             rounds: at most so many.
 
         Raises:
-            InputError: for weights that the model lacks or that have another shape, more than 4,096 parameters, less than 2 samples, and
-                numbers that are not finite.
+            InputError: for weights that the model lacks or that have another shape, more than 4,096 parameters, less than 2 samples,
+                targets that do not fit the outputs, and numbers that are not finite.
         """
-        problem = _Problem(self, model, inputs, targets, likelihood or Gaussian())
+        inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
         before, settled = -math.inf, False
-        for _ in range(rounds):
-            problem.step()
-            evidence = problem.update()
-            settled = abs(evidence - before) < 1e-4 * len(targets)
-            if settled:
-                break
-            before = evidence
+        with evaluation(model):
+            problem = _Problem(self, model, inputs, targets, likelihood or Gaussian())
+            for _ in range(rounds):
+                problem.step()
+                evidence = problem.update()
+                settled = abs(evidence - before) < 1e-4 * len(targets)
+                if settled:
+                    break
+                before = evidence
         return problem.result(settled)
 
 
@@ -135,7 +141,7 @@ def increments(chain: Sequence[Signature | Tensor], name: str = "the weight") ->
     Raises:
         InputError: when a space does not contain the one before.
     """
-    spaces = [equivariant_basis(one.source, one.target).basis if isinstance(one, Signature) else one.double() for one in chain]
+    spaces = [_space(one, name) for one in chain]
     labels = [str(one.group) if isinstance(one, Signature) else f"space {k}" for k, one in enumerate(chain)]
     shape = spaces[0].shape[1:]
     flat = [space.real.flatten(1) for space in spaces] + [torch.eye(shape.numel(), dtype=torch.float64)]
@@ -155,6 +161,16 @@ def increments(chain: Sequence[Signature | Tensor], name: str = "the weight") ->
     return [one for one in found if len(one)], [label for label, one in zip(names, found, strict=True) if len(one)]
 
 
+def _space(one: Signature | Tensor, name: str) -> Tensor:
+    """A basis (k, *shape)."""
+    if isinstance(one, Signature):
+        return equivariant_basis(one.source, one.target).basis
+    if not isinstance(one, Tensor) or one.dim() < 2 or one.is_complex() or not bool(torch.isfinite(one).all()):
+        given = f"{describe(one)} in the chain of {name!r}"
+        raise InputError(explain(given, "a signature, or a finite real basis (k, *shape of the weight)", "check the chain"))
+    return one.detach().double()
+
+
 def _orthonormal(rows: Tensor) -> Tensor:
     """An orthonormal basis of the span of rows."""
     if not len(rows):
@@ -172,7 +188,8 @@ class _Problem:
         _check(soft, self.shapes, inputs, targets)
         self.inputs, self.targets = inputs.double(), targets.double() if targets.is_floating_point() else targets
         state = {name: p.detach().double().flatten() for name, p in model.named_parameters() if p.requires_grad}
-        self.buffers = {k: v.double() if v.is_floating_point() else v for k, v in model.named_buffers()}
+        others = [*model.named_buffers(), *((name, p.detach()) for name, p in model.named_parameters() if not p.requires_grad)]
+        self.buffers = {k: v.double() if v.is_floating_point() else v for k, v in others}
         self.theta = torch.cat(list(state.values()))
         self.blocks: list[tuple[str, slice, Tensor]] = []
         self.names: dict[str, list[str]] = {}
@@ -187,6 +204,11 @@ class _Problem:
         self.gamma = torch.zeros_like(self.alpha)
         self.evidence, self.damping = -math.inf, 1e-8
         likelihood.start(self.targets)
+        with torch.no_grad():
+            made = vmap(self.outputs, (None, 0))(self.theta, self.inputs)
+        likelihood.check(made, self.targets)
+        if not bool(torch.isfinite(made).all()):
+            raise InputError(explain("a model whose outputs are not finite", "finite outputs to start from", "check its parameters"))
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """Of one input, flattened."""
@@ -270,10 +292,11 @@ class _Problem:
 
 
 def _check(soft: SoftSymmetry, shapes: Mapping[str, torch.Size], inputs: Tensor, targets: Tensor) -> None:
-    for name, bases in soft.bases.items():
-        if name not in shapes or shapes[name].numel() != bases[0].shape[1]:
-            given = f"the weight {name!r} of shape {tuple(shapes[name])}" if name in shapes else f"the weight {name!r}"
-            raise InputError(explain(given, f"a parameter with {bases[0].shape[1]} entries, of {list(shapes)}", "check names and shapes"))
+    for name in soft.bases:
+        given, wanted = shapes.get(name), soft.shapes[name]
+        if given is None or given.numel() != wanted.numel() or given[: len(wanted) - 1] != wanted[:-1]:
+            told = f"the weight {name!r}" + (f" of shape {tuple(given)}" if given is not None else "")
+            raise InputError(explain(told, f"a parameter of shape {tuple(wanted)}, of {list(shapes)}", "check names and shapes"))
     count = sum(shape.numel() for shape in shapes.values())
     if count > LARGEST:
         raise InputError(explain(f"{count:,} parameters", f"at most {LARGEST:,}", "freeze layers with requires_grad_(False)"))

@@ -32,7 +32,7 @@ def sharing_penalty(weights: Tensor) -> Tensor:
         tensor(3.)
     """
     _check(weights, 0.0)
-    return (weights.sort(-1).values * _slope(weights)).sum(-1)
+    return (weights.sort(-1).values * _slope(weights)).sum(-1).to(weights.dtype)
 
 
 def prox(weights: Tensor, strength: float) -> Tensor:
@@ -56,7 +56,7 @@ def prox(weights: Tensor, strength: float) -> Tensor:
     if not weights.numel():
         return weights
     ordered, places = weights.sort(dim=-1, stable=True)
-    pooled = isotonic(ordered - strength * _slope(weights))
+    pooled = isotonic(ordered.to(_wide(weights)) - strength * _slope(weights)).to(weights.dtype)
     return torch.zeros_like(pooled).scatter(-1, places, pooled)
 
 
@@ -77,6 +77,7 @@ def prox_(weights: Tensor, strength: float) -> Tensor:
         >>> len(layer.weight.unique()) < 400
         True
     """
+    _check(weights if not isinstance(weights, Tensor) or weights.dim() else weights[None], strength)
     return weights.copy_(prox(weights.reshape(-1), strength).reshape(weights.shape))
 
 
@@ -136,10 +137,10 @@ def _one_by_one(starts: Tensor, sums: Tensor, length: int, end: int) -> Tensor:
 
 
 def _slope(weights: Tensor) -> Tensor:
-    """(2 i - d - 1) / (d - 1) for i = 1 ... d, in the weights' dtype."""
+    """(2 i - d - 1) / (d - 1) for i = 1 ... d, in double precision where there is one."""
     d = weights.shape[-1]
     steps = torch.arange(d, dtype=_wide(weights), device=weights.device)
-    return ((2 * steps - (d - 1)) / max(d - 1, 1)).to(weights.dtype)
+    return (2 * steps - (d - 1)) / max(d - 1, 1)
 
 
 def _wide(t: Tensor) -> torch.dtype:
@@ -149,7 +150,7 @@ def _wide(t: Tensor) -> torch.dtype:
 def _check(weights: Tensor, strength: float) -> None:
     if not isinstance(weights, Tensor) or not weights.is_floating_point() or not weights.dim():
         raise InputError(explain(describe(weights), "floating point weights with at least one axis", "pass a parameter, or x[None]"))
-    if not (math.isfinite(strength) and strength >= 0):
-        raise InputError(explain(f"the strength {strength}", "a finite number of at least 0", "use the learning rate times the penalty"))
+    if not isinstance(strength, float | int | Tensor) or not (math.isfinite(strength) and strength >= 0):
+        raise InputError(explain(f"the strength {strength!r}", "a finite number of at least 0", "use the learning rate times the penalty"))
     if not bool(torch.isfinite(weights.detach()).all()):
         raise InputError(explain("weights that are not finite", "finite weights", "look for a step that diverged"))

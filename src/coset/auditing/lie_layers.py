@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ from .running import Runner, evaluation, module_of
 from .sweep import Batch
 
 Moves = Callable[[Tree, Tensor], Tensor]
+ROUNDING = 1e-12
+"""A Lie derivative this small beside the output is that of float64 itself, and has no shares."""
+
 Rule = Callable[[str, nn.Module, Tensor], Action | None]
 
 IMAGES = (
@@ -45,7 +49,8 @@ class Share:
     Attributes:
         name: the layer's dotted name, or ``between layers`` for what is computed outside of modules.
         kind: its class.
-        share: <L_i, L> / |L|^2 over the batch and all directions; negative where the layer undoes what others did. All add up to one.
+        share: <L_i, L> / |L|^2 over the batch and all directions; negative where the layer undoes what others did. All add up to one. NaN
+            where L is no more than rounding.
         size: |L_i| over the root mean square of the output, averaged over inputs and directions.
     """
 
@@ -71,8 +76,14 @@ class LieShares:
 
     def __str__(self) -> str:
         width = max(len(one.name) for one in self.layers)
-        lines = [f"{one.name:<{width}}  {one.kind:<16} {100 * one.share:8.1f} %  {one.size:.2e}" for one in self.layers]
-        return "\n".join([f"Lie derivative {self.total:.3e}; shares and sizes by layer", *lines])
+        shares = ["       -  " if math.isnan(one.share) else f"{100 * one.share:8.1f} %" for one in self.layers]
+        lines = [f"{one.name:<{width}}  {one.kind:<16} {share}  {one.size:.2e}" for one, share in zip(self.layers, shares, strict=True)]
+        what = (
+            "shares and sizes by layer"
+            if self.total > ROUNDING
+            else "no more than rounding, so that there is nothing to share; sizes by layer"
+        )
+        return "\n".join([f"Lie derivative {self.total:.3e}; {what}", *lines])
 
 
 def lie_shares(
@@ -143,10 +154,10 @@ def _check(model: Any, signature: Signature, batch: Batch, features: Mapping[str
             explain(f"hidden tensors under {signature.source}", "declared actions", "pass features={'layer name': action, …}")
         )
     if isinstance(features, Mapping):
-        names = {name for name, _ in model.named_modules()}
+        names = {name for name, _ in _leaf_modules(model)}
         unknown = [name for name in features if name.removesuffix(".input") not in names]
         if unknown:
-            raise InputError(explain(f"features for {unknown}", "names of layers of the model", f"choose among {sorted(names - {''})}"))
+            raise InputError(explain(f"features for {unknown}", "names of layers without layers inside", f"choose among {sorted(names)}"))
 
 
 def _measure(runner: Runner, batch: Batch, features: Mapping[str, Action] | Rule | None) -> LieShares:
@@ -154,7 +165,7 @@ def _measure(runner: Runner, batch: Batch, features: Mapping[str, Action] | Rule
     if module is None:
         raise InputError(explain("a plain callable", "a module", "pass the module"))
     rule = _rule(features, batch)
-    parts = [(name, part) for name, part in module.named_modules() if name and not any(True for _ in part.children())]
+    parts = _leaf_modules(module)
     y = runner(batch.x)
     scales = [float(t.double().square().flatten(1).sum(1).mean().sqrt()) or 1.0 for _, _, t in named_leaves(runner.target, y, "output")]
     assumed: dict[str, str] = {}
@@ -166,16 +177,21 @@ def _measure(runner: Runner, batch: Batch, features: Mapping[str, Action] | Rule
     return _split(torch.stack(rows, 1), parts, assumed)
 
 
+def _leaf_modules(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers: modules without modules inside, by name."""
+    return [(name, part) for name, part in module.named_modules() if name and not any(True for _ in part.children())]
+
+
 def _split(vectors: Tensor, parts: list[tuple[str, nn.Module]], assumed: dict[str, str]) -> LieShares:
     """Shares from (1 + layers, directions, B, n) derivatives, the whole one first."""
     whole, layers = vectors[0], vectors[1:]
     every = torch.cat([layers, (whole - layers.sum(0)).unsqueeze(0)])
-    square = whole.square().sum()
-    shares = (every * whole).flatten(1).sum(1) / square if float(square) > 0 else torch.full((len(every),), float("nan"))
+    square, total = whole.square().sum(), float(whole.norm(dim=-1).mean())
+    shares = (every * whole).flatten(1).sum(1) / square if total > ROUNDING else torch.full((len(every),), float("nan"))
     sizes = every.norm(dim=-1).flatten(1).mean(1)
     names = [*((name, type(part).__name__) for name, part in parts), ("between layers", "")]
     found = [Share(name, kind, float(a), float(b)) for (name, kind), a, b in zip(names, shares, sizes, strict=True)]
-    return LieShares(float(whole.norm(dim=-1).mean()), found, assumed)
+    return LieShares(total, found, assumed)
 
 
 Hook = Callable[[Callable[[Action, Tensor, bool], Tensor]], Any]

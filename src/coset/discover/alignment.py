@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from ..auditing.running import evaluation
 from ..errors import InputError, explain
-from .channels import Recorder, channels, places, reordered
+from .channels import channels, places
 from .matching import Correlation, assign
+from .recording import Recorder, reordered
 
 CHUNK = 128
 
@@ -49,7 +50,7 @@ def align_channels(model: nn.Module, like: nn.Module, inputs: Tensor, *, chunk: 
     sums = {name: Correlation(len(block)) for name, block in ours.blocks.items()}
     with evaluation(model), evaluation(like), torch.no_grad():
         for part in inputs.split(chunk):
-            a, b = (Recorder(found.graph, set(ours.nodes)).record(part).kept for found in (theirs, ours))
+            a, b = (Recorder(found).record(part).kept for found in (theirs, ours))
             for key, block in ours.blocks.items():
                 for name, ids in ours.nodes.items():
                     at = places(ids, block)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from ..auditing.running import evaluation
 from ..errors import InputError, explain
 
 ZERO = -1
@@ -34,6 +35,8 @@ ADD: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 MEAN: set[Any] = {torch.mean, torch.amax, torch.sum, "mean", "amax", "sum"}
 FLAT: set[Any] = {torch.flatten, "flatten", "view", "reshape", torch.reshape}
 QUIET: set[Any] = {getattr, "size", operator.floordiv}
+LIFTS: set[Any] = {nn.Sigmoid, nn.Softplus, torch.sigmoid, "sigmoid"}
+"""What makes something of zero."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Channels:
         nodes: by the name of a traced tensor after a nonlinearity or sum, the numbers of its channels.
         graph: the traced network.
         count: how many numbers there are.
+        grids: by the name of a traced tensor that is a flattened image, (H, W).
     """
 
     blocks: dict[str, Tensor]
@@ -83,6 +87,7 @@ class Channels:
     nodes: dict[str, Tensor]
     graph: fx.GraphModule
     count: int
+    grids: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,12 +100,21 @@ class _Trace:
     fixed: set[int] = field(default_factory=set)
     layouts: dict[str, Layout] = field(default_factory=dict)
     axes: list[tuple[str, int, Layout]] = field(default_factory=list)
+    used: dict[str, tuple[Layout, Layout]] = field(default_factory=dict)
 
     def fresh(self, count: int, maker: str) -> Layout:
         start = len(self.parent)
         self.parent += range(start, start + count)
         self.maker += [maker] * count
         return Layout(tuple(range(start, start + count)))
+
+    def filled(self, layout: Layout) -> Layout:
+        """Channels that were zero and no longer are: each has a place of its own."""
+        if ZERO not in layout.ids:
+            return layout
+        ids = [i if i != ZERO else self.fresh(1, "padding").ids[0] for i in layout.ids]
+        self.fixed.update(set(ids) - set(layout.ids))
+        return Layout(tuple(ids), layout.grid)
 
     def root(self, number: int) -> int:
         while number != ZERO and self.parent[number] != number:
@@ -120,27 +134,37 @@ class _Trace:
 
 
 def channels(model: nn.Module, example: Tensor) -> Channels:
-    """Trace a network and find which channels move together.
+    """Trace a network, in evaluation mode, and find which channels move together.
 
     Args:
         model: convolutional, residual or fully connected, of modules and functions that ``torch.fx`` can trace.
         example: a small batch (B, C, H, W) or (B, n).
 
     Raises:
-        InputError: naming the operation that is not known.
+        InputError: naming the operation that is not known, or a parameter with two names.
     """
-    try:
-        graph = fx.symbolic_trace(model)
-    except Exception as error:  # whatever a model's own code raises while it is traced
-        raise InputError(
-            explain(f"{type(model).__name__}: {error}", "a network that torch.fx can trace", "remove control flow that depends on data")
-        ) from error
-    with torch.no_grad():
+    _unshared(model)
+    with evaluation(model), torch.no_grad():
+        try:
+            graph = fx.symbolic_trace(model)
+        except Exception as error:  # whatever a model's own code raises while it is traced
+            raise InputError(
+                explain(f"{type(model).__name__}: {error}", "a network that torch.fx can trace", "remove control flow that depends on data")
+            ) from error
         ShapeProp(graph).propagate(example)
     trace = _Trace(dict(graph.named_modules()))
     for node in graph.graph.nodes:
         _visit(trace, node)
     return _gather(trace, graph)
+
+
+def _unshared(model: nn.Module) -> None:
+    """Refuse tensors with two names in the state: reordered under one of them, they would be put back by the other."""
+    names: dict[int, str] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if isinstance(value, Tensor) and names.setdefault(id(value), name) != name:
+            given = f"one tensor under the names {names[id(value)]!r} and {name!r}"
+            raise InputError(explain(given, "one name for each tensor", "call one module twice, or untie them"))
 
 
 def _visit(trace: _Trace, node: fx.Node) -> None:
@@ -162,24 +186,41 @@ def _visit(trace: _Trace, node: fx.Node) -> None:
 
 def _module(trace: _Trace, node: fx.Node, module: nn.Module) -> Layout:
     source, name = _layout(trace, node), str(node.target)
+    if name in trace.used:
+        return _again(trace, node, source)
     if isinstance(module, nn.Conv2d | nn.Linear):
-        return _linear(trace, node, module, source)
+        made = _linear(trace, node, module, source)
+        trace.used[name] = (source, made)
+        return made
     if isinstance(module, NORMS):
         trace.axes += [(f"{name}.{key}", 0, source) for key, value in module.state_dict().items() if value.dim() == 1]
-        return source
+        made = trace.filled(source)
+        trace.used[name] = (source, made)
+        return made
     if isinstance(module, nn.Flatten):
-        return _flatten(node, source)
+        return _flatten(trace, node, source)
     if isinstance(module, SAME):
-        return source
+        return trace.filled(source) if type(module) in LIFTS else source
     raise _refuse(node, "convolutions, linear layers, batch normalizations, poolings and elementwise layers")
+
+
+def _again(trace: _Trace, node: fx.Node, source: Layout) -> Layout:
+    """A layer that runs once more: what enters it and what leaves it are the channels of the first time."""
+    before, made = trace.used[str(node.target)]
+    if [i == ZERO for i in before.ids] != [i == ZERO for i in source.ids]:
+        raise _refuse(node, "a layer whose uses pad the same channels")
+    trace.join(before, source, node)
+    return made
 
 
 def _linear(trace: _Trace, node: fx.Node, module: nn.Conv2d | nn.Linear, source: Layout) -> Layout:
     name = str(node.target)
+    if isinstance(module, nn.Linear) and len(_shape(node)) != 2:
+        raise _refuse(node, "linear layers of rows (B, n), whose channels are axis 1")
     if isinstance(module, nn.Conv2d) and module.groups > 1:
         if module.groups != module.in_channels or module.out_channels != module.in_channels:
             raise _refuse(node, "convolutions of one group, or of one channel a group")
-        made = source
+        made = trace.filled(source)
     else:
         made = trace.fresh(module.weight.shape[0], name)
         trace.axes.append((f"{name}.weight", 1, source))
@@ -198,35 +239,58 @@ def _function(trace: _Trace, node: fx.Node) -> Layout | None:
     if target in ADD and len(tensors) == 2:
         return trace.join(first, trace.layouts[tensors[1].name], node)
     if len(tensors) == 1 and (target in KEEP or (target in MEAN and _spatial(node))):
-        return first
+        return trace.filled(first) if target in LIFTS else first
     if target in FLAT:
-        return _flatten(node, first)
+        return _flatten(trace, node, first)
     if target is F.pad:
         return _pad(node, first)
-    if target is torch.cat:
-        return Layout(tuple(i for part in tensors for i in trace.layouts[part.name].ids))
-    if target is operator.getitem and _shape(node)[:2] == _shape(tensors[0])[:2]:
+    if target is torch.cat and _along_channels(node) and len({trace.layouts[part.name].grid for part in tensors}) == 1:
+        listed: Any = node.args[0] if node.args else node.kwargs["tensors"]
+        return Layout(tuple(i for part in listed for i in trace.layouts[part.name].ids), first.grid)
+    if target is operator.getitem and _whole(node):
         return first
     raise _refuse(node, "sums, concatenations, paddings, poolings, flattenings and elementwise functions")
 
 
 def _spatial(node: fx.Node) -> bool:
-    """Whether an average leaves the channels apart."""
-    return len(_shape(node)) >= 2 and _shape(node)[1] == _shape(node.all_input_nodes[0])[1]
+    """Whether an average leaves samples and channels apart."""
+    dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    dims, axes = (dims,) if isinstance(dims, int) else dims, len(_shape(node.all_input_nodes[0]))
+    return isinstance(dims, tuple | list) and all(isinstance(d, int) and d % axes > 1 for d in dims)
 
 
-def _flatten(node: fx.Node, source: Layout) -> Layout:
+def _along_channels(node: fx.Node) -> bool:
+    """Whether tensors are joined along axis 1."""
+    dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    return isinstance(dim, int) and dim % len(_shape(node)) == 1
+
+
+def _whole(node: fx.Node) -> bool:
+    """Whether an index takes all samples and all channels, in their order."""
+    index: Any = node.args[1]
+    parts = index if isinstance(index, tuple) else (index,)
+    if parts[0] is Ellipsis:
+        return len(parts) <= len(_shape(node)) - 1 and _shape(node)[:2] == _shape(node.all_input_nodes[0])[:2]
+    return all(isinstance(part, slice) and part == slice(None) for part in parts[:2])
+
+
+def _flatten(trace: _Trace, node: fx.Node, source: Layout) -> Layout:
     before, after = _shape(node.all_input_nodes[0]), _shape(node)
     if len(after) != 2 or after[0] != before[0] or (len(before) == 4 and source.grid):
         raise _refuse(node, "flattening all but the batch axis")
-    if len(before) == 2 or before[-2:] == (1, 1):
+    if after[1] == before[1]:
         return source
-    return Layout(source.ids, (before[-2], before[-1]))
+    if len(before) == 4:
+        return Layout(source.ids, (before[-2], before[-1]))
+    if not trace.fixed.issuperset(source.ids):
+        raise _refuse(node, "flattening images (B, C, H, W)")
+    return Layout(source.ids, (1, after[1] // before[1]))
 
 
 def _pad(node: fx.Node, source: Layout) -> Layout:
     sizes = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
-    if len(node.args) > 2 or not isinstance(sizes, list | tuple) or len(sizes) not in (4, 6):
+    plain = len(node.args) <= 2 and node.kwargs.get("mode", "constant") == "constant" and not node.kwargs.get("value")
+    if not plain or not isinstance(sizes, list | tuple) or len(sizes) not in (4, 6):
         raise _refuse(node, "padding by zeros, of pixels or channels")
     before, after = (sizes[4], sizes[5]) if len(sizes) == 6 else (0, 0)
     return Layout((ZERO,) * int(before) + source.ids + (ZERO,) * int(after), source.grid)  # type: ignore[arg-type, call-overload]
@@ -249,12 +313,17 @@ def _gather(trace: _Trace, graph: fx.GraphModule) -> Channels:
     free = {number for block in blocks.values() for number in block}
     nodes = {name: ids(layout) for name, layout in trace.layouts.items()}
     loud = {node.name for node in graph.graph.nodes if _nonlinear(trace, node)}
+    listed = {_short(names): torch.tensor(numbers) for names, numbers in blocks.items()}
+    for numbers in listed.values():  # channels that meet no nonlinearity are compared where they are
+        where = {name for name, held in nodes.items() if places(held, numbers) is not None}
+        loud |= where if not where & loud else set()
     return Channels(
-        blocks={_short(names): torch.tensor(numbers) for names, numbers in blocks.items()},
+        blocks=listed,
         axes=[Axis(name, axis, ids(layout), layout.grid) for name, axis, layout in trace.axes],
         nodes={name: numbers for name, numbers in nodes.items() if name in loud and free & set(numbers.tolist())},
         graph=graph,
         count=len(trace.parent),
+        grids={name: layout.grid for name, layout in trace.layouts.items() if layout.grid is not None},
     )
 
 
@@ -285,50 +354,7 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
 
 def _refuse(node: fx.Node, expected: str) -> InputError:
     what = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
-    return InputError(
-        explain(f"the operation {what!r} ({node.name}) in the network", expected, "rewrite this part, or wrap it in a module")
-    )
-
-
-def reordered(state: dict[str, Tensor], found: Channels, order: Tensor) -> dict[str, Tensor]:
-    """The state of the network with its channels in another order: channel n takes the place's entry of channel order[n]."""
-    moved = {key: value.detach().clone() for key, value in state.items()}
-    for axis in found.axes:
-        value = moved[axis.name]
-        where = {number: place for place, number in enumerate(axis.ids.tolist()) if number != ZERO}
-        index = torch.tensor([i if n == ZERO else where[int(order[n])] for i, n in enumerate(axis.ids.tolist())], device=value.device)
-        if axis.grid is not None:
-            pixels = axis.grid[0] * axis.grid[1]
-            index = (index[:, None] * pixels + torch.arange(pixels, device=value.device)).reshape(-1)
-        moved[axis.name] = value.index_select(axis.axis, index)
-    return moved
-
-
-class Recorder(fx.Interpreter):
-    """Runs a traced network and keeps some of its tensors.
-
-    Args:
-        graph: the traced network.
-        wanted: names of the tensors.
-    """
-
-    def __init__(self, graph: fx.GraphModule, wanted: set[str]):
-        super().__init__(graph)
-        self.wanted = wanted
-        self.kept: dict[str, Tensor] = {}
-        self.returned: Any = None
-
-    def record(self, x: Tensor) -> Recorder:
-        """Run once."""
-        self.returned = self.run(x)
-        return self
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one node, and keep what it returns where asked."""
-        result = super().run_node(n)
-        if n.name in self.wanted:
-            self.kept[n.name] = result
-        return result
+    return InputError(explain(f"the operation {what!r} ({node.name}) in the network", expected, "rewrite this part"))
 
 
 def places(ids: Tensor, numbers: Tensor) -> Tensor | None:

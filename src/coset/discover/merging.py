@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, explain
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Barrier:
 
 
 def merge(first: nn.Module, second: nn.Module, weight: float = 0.5) -> nn.Module:
-    """A network whose floating point parameters and buffers are (1 - weight) of the first and weight of the second.
+    """A network whose real and complex parameters and buffers are (1 - weight) of the first and weight of the second.
 
     Raises:
         InputError: when their states have other names or shapes.
@@ -56,7 +56,10 @@ def merge(first: nn.Module, second: nn.Module, weight: float = 0.5) -> nn.Module
         raise InputError(
             explain(f"states that differ in {sorted(unlike)[:3]}", "two networks of one architecture", "merge a network with its twin")
         )
-    mixed = {key: torch.lerp(value, other[key].to(value), weight) if value.is_floating_point() else value for key, value in one.items()}
+    mixed = {
+        key: torch.lerp(value, other[key].to(value), weight) if value.is_floating_point() or value.is_complex() else value
+        for key, value in one.items()
+    }
     twin = copy.deepcopy(first)
     twin.load_state_dict(mixed)
     return twin
@@ -104,7 +107,14 @@ def barrier(
 
 
 def reset_statistics(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """A copy whose batch normalizations have the mean and variance of these batches, in one pass of running averages.
+    """A copy whose batch normalizations have the mean and variance of these batches, averaged over them in one pass.
+
+    Args:
+        model: any module.
+        batches: of its inputs, at least one.
+
+    Raises:
+        InputError: when there are no batches.
 
     Example:
         >>> import torch
@@ -119,9 +129,13 @@ def reset_statistics(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     for part in norms:
         part.reset_running_stats()
         part.momentum, _ = None, part.train()
+    seen = 0
     with torch.no_grad():
         for batch in batches:
             twin(batch)
+            seen += 1
+    if not seen:
+        raise InputError(explain("no batches", "one at least", "pass a list of batches; a generator can be used once"))
     for part, was in zip(norms, [p for p in model.modules() if isinstance(p, NORMS) and p.running_mean is not None], strict=True):
         part.momentum = was.momentum
     return twin.eval()
@@ -131,7 +145,8 @@ def repair(merged: nn.Module, first: nn.Module, second: nn.Module, images: Tenso
     """REPAIR: every channel of a merged network gets the mean and spread that lies between those of the two ends.
 
     In one pass over ``images`` each batch normalization is rescaled (in networks without, each convolution and linear layer but the
-    last); the layers after it see what was put right before them. The scales go into the weights: the architecture stays.
+    last); the layers after it see what was put right before them. The scales go into the weights: the architecture stays, but for the
+    bias of a layer that had none.
 
     Args:
         merged: what ``merge(first, second, weight)`` made.
@@ -141,7 +156,7 @@ def repair(merged: nn.Module, first: nn.Module, second: nn.Module, images: Tenso
         weight: the share of the second.
 
     Raises:
-        InputError: when a layer runs more than once.
+        InputError: when a layer runs more than once, a batch normalization has no weights, or no layer can be rescaled.
 
     Example:
         >>> import torch
@@ -153,6 +168,9 @@ def repair(merged: nn.Module, first: nn.Module, second: nn.Module, images: Tenso
         True
     """
     twin = copy.deepcopy(merged).eval()
+    if not _targets(twin):
+        expected = "batch normalizations, or two convolutions or linear layers"
+        raise InputError(explain(f"{type(merged).__name__} without layers to rescale", expected, "nothing can be repaired in it"))
     ends = [_statistics(net, images) for net in (first, second)]
     names = list(ends[0])
     goals = {name: torch.lerp(ends[0][name], ends[1][name], weight) for name in names}
@@ -168,7 +186,7 @@ def _targets(net: nn.Module) -> dict[str, nn.Module]:
     """Batch normalizations; where there are none, convolutions and linear layers but the last."""
     parts = dict(net.named_modules())
     norms = [name for name, part in parts.items() if isinstance(part, NORMS)]
-    linear = [name for name, part in parts.items() if isinstance(part, nn.Conv2d | nn.Linear)]
+    linear = [name for name, part in parts.items() if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)]
     return {name: parts[name] for name in norms or linear[:-1]}
 
 
@@ -177,10 +195,11 @@ def _statistics(net: nn.Module, images: Tensor) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
 
     def keep(name: str, output: Tensor) -> None:
-        found[name] = torch.stack(_moments(output))
+        found[name] = torch.stack(_moments(output, _axis(parts[name])))
 
     twin = copy.deepcopy(net).eval()
-    with torch.no_grad(), _hooked(_targets(twin), lambda name, output: keep(name, output)):
+    parts = _targets(twin)
+    with torch.no_grad(), _hooked(parts, lambda name, output: keep(name, output)):
         twin(images)
     return found
 
@@ -188,17 +207,18 @@ def _statistics(net: nn.Module, images: Tensor) -> dict[str, Tensor]:
 @contextmanager
 def _rescaling(net: nn.Module, goals: dict[str, Tensor], found: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
     """Rescale outputs on their way, and keep the scales."""
+    parts = _targets(net)
 
     def change(name: str, output: Tensor) -> Tensor:
-        mean, spread = _moments(output)
+        axis = _axis(parts[name])
+        mean, spread = _moments(output, axis)
         scale = goals[name][1] / spread.clamp(min=1e-12)
         scale = torch.where(spread > 1e-6 * spread.max(), scale, torch.ones_like(scale))
         shift = goals[name][0] - scale * mean
         found[name] = (scale, shift)
-        wide = (1, -1, *(1,) * (output.dim() - 2))
-        return output * scale.reshape(wide) + shift.reshape(wide)
+        return (output.movedim(axis, -1) * scale + shift).movedim(-1, axis)
 
-    with _hooked(_targets(net), change):
+    with _hooked(parts, change):
         yield
 
 
@@ -220,9 +240,14 @@ def _hooked(parts: dict[str, nn.Module], hook: Callable[[str, Tensor], Tensor | 
             handle.remove()
 
 
-def _moments(output: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel (axis 1)."""
-    flat = output.transpose(0, 1).reshape(output.shape[1], -1)
+def _axis(part: nn.Module) -> int:
+    """Where the output of a layer has its channels."""
+    return -1 if isinstance(part, nn.Linear) else 1
+
+
+def _moments(output: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel."""
+    flat = output.movedim(axis, 0).flatten(1)
     return flat.mean(1), flat.std(1, correction=0)
 
 

@@ -19,11 +19,13 @@ from ..actions.signature import Signature
 from ..auditing.running import evaluation
 from ..errors import GroupError, InputError, SignatureError, explain
 from ..groups.base import Finite
-from ..tree import Tree, tree_map
-from .channels import Channels, Recorder, channels, places, reordered
+from ..tree import Tree, leaves, tree_map
+from .channels import Channels, channels, places
 from .matching import Correlation, assign, pair
+from .recording import Recorder, reordered
 
-CHUNK = 128
+CHUNK, COMPARED = 128, 256
+"""Images at a time; and how many residuals are taken over."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Block:
         name: the layer that makes them.
         channels: how many.
         permutations: (order, channels): p of element g sends channel i to p[i], h(gx) ~ g p h(x).
-        residual: (order,) |h(gx) - g p h(x)| / |h(gx)| after the nonlinearity, over the samples.
+        residual: (order,) |h(gx) - g p h(x)| / |h(gx)| after the nonlinearity, over the first 256 images.
         alone: (order,) the same with no permutation: what the channels owe to being matched.
         homomorphism: share of channels and pairs (g, h) with p_gh = p_g p_h.
         orbits: how many orbits the permutations have: the multiplicity of the trivial representation when they are a homomorphism.
@@ -143,7 +145,7 @@ class LayerSymmetry:
             if value.dim() == 4:
                 state[name] = _turn(action, inverse, value)
             elif grids:
-                wide = value.reshape(value.shape[0], -1, *grids[0])
+                wide = value.reshape(value.shape[0] if value.dim() == 2 else 1, -1, *grids[0])
                 state[name] = _turn(action, inverse, wide).reshape(value.shape)
         return reordered(state, self._found, self.permutation(element)) if matched else state
 
@@ -184,7 +186,7 @@ def layer_symmetry(model: nn.Module, signature: Signature, images: Tensor, *, ch
     with evaluation(model), torch.no_grad():
         scores, output = _scores(found, signature, group, images, chunk)
         permutations = [_match(score, group) for score in scores]
-        blocks = _blocks(found, signature, group, images[: 2 * chunk], permutations, chunk)
+        blocks = _blocks(found, signature, group, images[:COMPARED], permutations, chunk)
     return LayerSymmetry(blocks, group, output, model, found)
 
 
@@ -198,6 +200,8 @@ def _check(model: nn.Module, signature: Signature, images: Tensor) -> Finite:
                 f"{signature}", "Image(G) of quarter turns and flips", "use Cyclic(2), Cyclic(4), Dihedral(1), Dihedral(2) or Dihedral(4)"
             )
         )
+    if group.order < 2:
+        raise SignatureError(explain(f"{group}, which moves nothing", "a group of two elements or more", "use Dihedral(1) or Cyclic(4)"))
     signature.source.check(images)
     signature.source.check_finite(images)
     if len(images) < 2:
@@ -227,25 +231,25 @@ def _scores(found: Channels, signature: Signature, group: Finite, images: Tensor
                 at = places(ids, numbers)
                 if at is not None:
                     kept[element].add(here[name][:, at], moved[name][:, at])
-        changes += float((outputs[1] - outputs[0]).double().square().sum())
-        sizes += float(outputs[0].double().square().sum())
-    others = max(group.order - 1, 1)
-    scale = sizes * others / group.order
+        for there, before in zip(leaves(outputs[1]), leaves(outputs[0]), strict=True):
+            changes += float((there - before).double().square().sum())
+            sizes += float(before.double().square().sum())
+    scale = sizes * (group.order - 1) / group.order
     return [torch.stack([one.matrix() for one in kept]) for kept in sums], (changes / scale) ** 0.5 if scale else 0.0
 
 
 def _runs(found: Channels, signature: Signature, group: Finite, images: Tensor, chunk: int) -> Iterator[tuple[int, Any, Any, Any]]:
     """For each piece and element: the activations on x, those on gx moved back, and both outputs."""
     for part in images.split(chunk):
-        here = Recorder(found.graph, set(found.nodes)).record(part)
+        here = Recorder(found).record(part)
         for element in range(group.order):
             g = _pick(group, element)
             back = group.inverse(g)
-            moved = Recorder(found.graph, set(found.nodes)).record(_turn(signature.source, g, part))
+            moved = Recorder(found).record(_turn(signature.source, g, part))
             for name, value in moved.kept.items():
                 if value.dim() == 4:
                     moved.kept[name] = _turn(Image(group), back, value)
-            returned = tree_map(lambda t, back=back: signature.target.act(_spread(back, len(t)), t), moved.returned)
+            returned = signature.target.act(_spread(tree_map(lambda t: t.to(images.device), back), len(part)), moved.returned)
             yield element, here.kept, moved.kept, (here.returned, returned)
 
 
