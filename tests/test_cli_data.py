@@ -167,3 +167,28 @@ def test_errors_of_discover_are_two_with_a_sentence(maps, arguments, words):
     assert result.exit_code == 2, result.output
     assert words in result.output
     assert "Traceback" not in result.output
+
+
+def test_files_that_are_no_archives(maps):
+    numpy.save("array.npy", numpy.ones((30, 4)))
+    numpy.savez("objects.npz", x=numpy.array([{}, 1], dtype=object))
+    (maps / "cut.npz").write_bytes((maps / "map.npz").read_bytes()[:300])
+    (maps / "text.npz").write_text("hello")
+    for name, words in {
+        "array.npy": "a single array",
+        "objects.npz": "Python objects",
+        "cut.npz": "zip",
+        "text.npz": "not an archive",
+    }.items():
+        result = run("discover", name)
+        assert result.exit_code == 2
+        assert words in result.output
+        assert "archive of numbers" in result.output
+
+
+def test_what_was_found_is_shown_before_a_page_that_cannot_be_written(maps):
+    result = run("discover", "map.npz", "--candidates", "C4", "--html", "nowhere/a.html")
+    assert result.exit_code == 2
+    assert "C4: not rejected" in result.output
+    assert "the output 'nowhere/a.html'" in result.output
+    assert "under audit" not in result.output

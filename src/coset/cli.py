@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,16 +47,11 @@ def audit(
 
         declared = load(signature)
         report = run(load(model), declared, read(data, declared), samples=samples, generator=torch.Generator().manual_seed(seed))
-        if html is not None:
-            report.to_html(html, fail_above)
-        if json is not None:
-            report.to_json(json)
     from rich.console import Console
 
     Console().print(report)
-    for path in (html, json):
-        if path is not None:
-            typer.echo(f"wrote {path}")
+    _write(html, lambda path: report.to_html(path, fail_above))
+    _write(json, report.to_json)
     late = fail_above is not None and not report.passed(fail_above)
     if late:
         typer.echo(report.verdict(fail_above), err=True)
@@ -143,15 +138,22 @@ def _show(report: Any, html: Path | None, json: Path | None) -> None:
     """Print a report, and write the files that were asked for."""
     from rich.console import Console
 
-    with _messages("data"):
-        if html is not None:
-            report.to_html(html)
-        if json is not None:
-            report.to_json(json)
     Console().print(report)
-    for path in (html, json):
-        if path is not None:
-            typer.echo(f"wrote {path}")
+    _write(html, report.to_html)
+    _write(json, report.to_json)
+
+
+def _write(path: Path | None, save: Callable[[Path], Any]) -> None:
+    """Save to a path, if there is one."""
+    if path is None:
+        return
+    with _messages("report"):
+        try:
+            save(path)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(explain(f"the output {str(path)!r}: {reason}", "a file that can be written", "check the folder")) from error
+    typer.echo(f"wrote {path}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ def read_pairs(path: Path, x_key: str | None, y_key: str | None) -> tuple[Any, A
         raise InputError(explain(f"no file {str(path)!r}", "a .npz archive", "check the path"))
     try:
         archive = numpy.load(path)
+        if isinstance(archive, numpy.ndarray):
+            raise ValueError("a single array")
         found = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(explain(f"the file {str(path)!r}: {error}", "a .npz archive of numbers", "save it with numpy.savez")) from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        known = str(error) if "pickle" not in str(error) else "not an archive, or one of Python objects, which are not loaded"
+        raise InputError(explain(f"the file {str(path)!r}: {known}", "a .npz archive of numbers", "save it with numpy.savez")) from error
     x = _entry(found, x_key, INPUTS, "inputs", path)
     if x is None:
         raise InputError(explain(f"arrays {list(found)} in {path.name}", f"inputs under one of {list(INPUTS)}", "name them with --x"))

@@ -83,7 +83,10 @@ def to_tensors(x: Tree) -> Tree:
     import numpy
 
     if isinstance(x, numpy.ndarray):
-        return torch.from_numpy(x)
+        if x.dtype.kind not in "biufc":
+            raise InputError(explain(f"an array of {x.dtype}", "an array of numbers", "convert it, for instance with astype(float)"))
+        x = x.astype(x.dtype.newbyteorder("="), copy=False)
+        return torch.from_numpy(x if all(step >= 0 for step in x.strides) else x.copy())
     if is_container(x):
         return rebuild(x, {key: to_tensors(value) for key, value in children(x).items()})
     return x

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 
+import numpy
 import pytest
 import torch
 
@@ -138,3 +140,47 @@ def test_reports_print_and_save(tmp_path):
     assert "http" not in page
     nothing = discover.SymmetryFinder().fit(x, x[:, 0])
     assert "No symmetry" in nothing.report_.to_html(tmp_path / "b.html").read_text()
+
+
+def product_map(x: torch.Tensor) -> torch.Tensor:
+    """Symmetric under turns alone, with a cross-moment that every order of the columns leaves."""
+    return x.sum(1) + 3 * (x * x.roll(1, 1)).sum(1)
+
+
+def test_a_cross_moment_with_more_symmetry_than_the_map_is_caught():
+    x = samples(2000, 0)
+    assert discover.SymmetryFinder(("S4", "C4")).fit(x, product_map(x)).report_.name == "C4"  # the smallest that fits as well
+    alone = discover.SymmetryFinder(("S4",)).fit(x, product_map(x))
+    assert alone.group_ is None
+    assert "samples (x, y) have not" in alone.verdict_
+    assert discover.SymmetryFinder(("S4",)).fit(x, x.sum(1) + x.square().sum(1)).group_.order == 24
+
+
+def test_candidates_as_one_string_or_an_iterator():
+    x = samples(500, 1)
+    finders = [discover.SymmetryFinder(given) for given in ("C4,D4", ("C4", "D4"), iter(("C4", "D4")))]
+    assert len({finder.fit(x, cyclic(x)).verdict_ for finder in finders}) == 1
+    assert finders[2].fit(x, cyclic(x)).group_.order == 4
+
+
+def test_names_of_candidates_are_only_names():
+    x = samples(500, 1)
+    found = discover.SymmetryFinder({"trivially": [[1, 2, 3, 0]]}).fit(x, cyclic(x))
+    assert not found.report_.trivial
+    with pytest.raises(InputError, match="'trivial'"):
+        discover.SymmetryFinder({"trivial": [[1, 2, 3, 0]]}).fit(x, cyclic(x))
+
+
+def test_names_as_objects_are_classes_and_finders_can_be_pickled():
+    x = samples(400, 1)
+    y = numpy.where(x.sum(1).numpy() > 0, "a", "b")
+    found = discover.SymmetryFinder(("C4",)).fit(x, y.astype(object))
+    assert found.verdict_ == discover.SymmetryFinder(("C4",)).fit(x, y).verdict_
+    again = pickle.loads(pickle.dumps(found))
+    assert str(again.report_) == str(found.report_)
+    assert again.signature_.group.order == 4
+
+
+def test_a_single_column_is_refused():
+    with pytest.raises(InputError, match="two at least"):
+        discover.SymmetryFinder().fit(samples(100, 1, 1), samples(100, 2, 1))

@@ -51,6 +51,7 @@ def unknown(reason: str) -> Advice:
 def advise(report: DataReport | SymmetryBreak, subgroup: str | None = None) -> Advice:
     """Whether to impose the group of a report on the model that the data were judged with.
 
+    That is said of this model: where targets do not follow but the model sees no break, so that it is blind to it, nothing is advised.
     Partial is advised only when shrinking by the estimated s* beats both hard and none for every DE^2 in its 95 % interval; hard or none
     when the interval lies on one side of V_Q, where hard beats none if and only if DE^2 < V_Q.
 
@@ -80,7 +81,14 @@ def advise(report: DataReport | SymmetryBreak, subgroup: str | None = None) -> A
     if not hasattr(report, "finding"):
         raise InputError(explain(f"{describe(report)} as report", "what coset.audit_data returned", "pass its report"))
     found = report.finding(subgroup)
-    return unknown(found.error_verdict) if found.error is None or not found.usable else _weigh(found.error)
+    if found.error is None or not found.usable:
+        return unknown(found.error_verdict)
+    told, error = found.conditional, found.error
+    if told is not None and told.rejected and error.low <= error.floor:
+        return unknown(
+            f"the targets do not follow (p = {told.p_value:.3g}), but {error.model} does not see how: judge with a better model="
+        )
+    return _weigh(error)
 
 
 def _weigh(found: SymmetryBreak) -> Advice:
@@ -88,6 +96,8 @@ def _weigh(found: SymmetryBreak) -> Advice:
     noise = found.variance
     if not noise > 0:
         return unknown("the model has no variance in the part that the group forbids")
+    if max(noise, found.high) <= found.floor:
+        return unknown("the model has the symmetry already, up to rounding: imposing it changes nothing")
 
     def shrink(square: float) -> float:
         return max(square, 0.0) / (max(square, 0.0) + noise)

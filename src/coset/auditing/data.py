@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def audit_data(
 
     Args:
         x: inputs, tensors or NumPy arrays with one leading axis of n samples, as the action takes them.
-        y: n targets, or None. Integers that the group leaves alone are classes.
+        y: n targets, or None. Integers that the group leaves alone are classes, and so are names.
         action: how the group moves the inputs, targets then being invariant; or ``source >> target``.
         samples: poses per sample; a finite group of at most that order is used whole.
         level: of the tests, exact for any number of samples.
@@ -156,9 +157,10 @@ def _judge(seen: Observed, model: Any, features: Any, generator: torch.Generator
             return regress(seen, features, getattr(features, "__name__", "features"))
         if model is not None:
             return fit_parts(seen, model, generator)
-        columns = table(seen.x).shape[1] + 1
+        rows = table(seen.x).to(torch.float64)
+        columns = rows.shape[1] + 1
         if seen.count >= PER_FEATURE * columns and (seen.still or columns * seen.values.shape[1] <= LARGEST):
-            found = regress(seen, linear_features, "linear regression")
+            found = regress(seen, partial(linear_features, centre=rows.mean(0)), "linear regression")
             if found.turn.shape[0] == found.turn.shape[1]:  # else columns depend on each other, and moved inputs may not
                 return found
         return fit_parts(seen, KernelRidge(), generator)
@@ -177,7 +179,8 @@ def _finding(plan: Plan, phi: Homomorphism) -> Finding:
     told = None
     if invariant and found.pairs is not None and not str(plan.judge).startswith("cannot tell: the target"):
         told = randomization(found.pairs, plan.draws, plan.level, plan.generator)
-    error, why = _break(plan, poses) if invariant else (None, "cannot tell: the input law is not known to be invariant")
+    unsure = law_verdict if law is None else "cannot tell: the input law is not known to be invariant"
+    error, why = _break(plan, poses) if invariant else (None, unsure)
     if seen.y is None:
         why = "no targets were given"
     return Finding(
@@ -213,4 +216,6 @@ def _labels(plan: Plan, kernel: Kernel | None) -> tuple[Dissent | None, PoseOut 
         return None, None
     few = seen.rows(torch.randperm(seen.count, generator=plan.generator)[:MOST].sort().values.to(seen.device))
     poses = draw_poses(few, identity_map(seen.group), plan.samples, plan.generator)
+    if poses.count < 2:
+        return None, None
     return dissent(few, poses), pose_out(few, poses, kernel, plan.generator)

@@ -26,6 +26,8 @@ RANK, ROUNDING = 1e-9, 64
 """Directions of the features this small beside the largest, or this many rounding units of the data, count as absent."""
 LARGEST = 1000
 """Coefficients at most, where targets move; a matrix of their squared number is held."""
+NOTHING = 1e-11
+"""Squares this small beside that of the targets come from rounding of single precision."""
 OUTPUTS = 2**22
 """How many numbers of features times outputs are held at once."""
 
@@ -57,6 +59,11 @@ class SymmetryBreak:
     def share(self) -> float:
         """DE^2 in units of ``scale``."""
         return self.value / self.scale
+
+    @property
+    def floor(self) -> float:
+        """Squares below this are rounding and no finding."""
+        return NOTHING * self.scale
 
 
 class Cannot(Exception):
@@ -94,9 +101,9 @@ class Regression:
     name: str
 
 
-def linear_features(x: Tree) -> Tensor:
-    """A one and all entries."""
-    rows = table(x).to(torch.float64)
+def linear_features(x: Tree, centre: Tensor | float = 0.0) -> Tensor:
+    """A one and all entries, less a centre: the same span, and better conditioned far from zero."""
+    rows = table(x).to(torch.float64) - centre
     return torch.cat([torch.ones_like(rows[:, :1]), rows], 1)
 
 

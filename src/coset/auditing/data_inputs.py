@@ -96,7 +96,7 @@ def observe(x: Tree, y: Any, action: Action | Signature) -> Observed:
         InputError: for data that is empty, not finite, not dense, of unequal lengths, or the same for every sample.
     """
     signature = _signature(action)
-    x = to_tensors(x)
+    x = tree_map(lambda t: t.detach(), to_tensors(x))
     tensors = list(leaves(x))
     if not tensors:
         raise InputError(explain(f"inputs {describe(x)} without tensors", "arrays of samples", "pass what you would pass to a model"))
@@ -129,9 +129,12 @@ def _signature(action: Action | Signature) -> Signature:
 def _targets(y: Any, signature: Signature, samples: int) -> tuple[Tensor, tuple[Any, ...] | None]:
     """Targets as one tensor; integers that do not move are classes, numbered from 0."""
     names: Any = None
-    if isinstance(y, numpy.ndarray) and y.dtype.kind in "US":  # classes by their names
-        names, y = numpy.unique(y, return_inverse=True)
+    if isinstance(y, (list, tuple)) and not any(isinstance(one, Tensor) for one in y):
+        y = numpy.asarray(y)
+    if isinstance(y, numpy.ndarray) and (y.dtype.kind in "US" or (y.dtype.kind == "O" and all(isinstance(one, str) for one in y.flat))):
+        names, y = numpy.unique(y.astype(str), return_inverse=True)  # classes by their names
     y = to_tensors(y)
+    y = y.detach() if isinstance(y, Tensor) else y
     if not isinstance(y, Tensor):
         raise InputError(explain(f"targets {describe(y)}", "one array", "audit one target at a time"))
     if not y.dim() or y.shape[0] != samples:

@@ -82,6 +82,8 @@ def _fitted(seen: Observed, rows: Tensor, model: Any) -> Predict:
         own.fit(part.x, part.values)
         return own.predict
     votes = seen.classes is not None and hasattr(own, "predict_proba")
+    if votes and len(torch.unique(part.y)) < 2:  # type: ignore[arg-type]
+        raise Cannot("a part of the data holds one class only, and the model needs two")
     target = part.y if votes else part.values if part.values.shape[1] > 1 else part.values[:, 0]
     own.fit(_array(part.x), target.cpu().numpy())  # type: ignore[union-attr]
     return lambda x: _checked(_votes(own, x, seen) if votes else own.predict(_array(x)), seen)

@@ -35,7 +35,7 @@ def about_targets(told: Randomization | None, invariant: bool, seen: Observed) -
     if seen.y is None:
         return "no targets were given"
     if not invariant:
-        return "cannot tell: the input law is not known to be invariant"
+        return "cannot tell: the input law is not known to be invariant, or every input stays"
     if told is None:
         return "cannot tell: the target is the same for every sample"
     moves = "stay with" if seen.still else "move with"
@@ -47,20 +47,28 @@ def about_targets(told: Randomization | None, invariant: bool, seen: Observed) -
 def about_break(error: SymmetryBreak) -> str:
     """The verdict on DE^2."""
     seen = f"as {error.model} sees it, which explains {100 * error.explained:.0f} % of the targets"
-    if error.low > 0:
+    if error.low > error.floor:
         low, high = 100 * error.low / error.scale, 100 * error.high / error.scale
         return f"the map breaks the symmetry: {low:.2g} to {high:.2g} % of the targets' variance, {seen}"
-    return f"no break was found, at most {100 * max(error.high, 0.0) / error.scale:.2g} % of the targets' variance, {seen}"
+    return f"no break was found, at most {100 * max(error.high, error.floor) / error.scale:.2g} % of the targets' variance, {seen}"
 
 
 def about_dissent(found: Dissent | None, seen: Observed) -> str:
     """The verdict on labels of samples that a pose change brings near."""
     if found is None:
-        return "no targets were given" if seen.y is None else "cannot tell: the target is the same for every sample"
-    if found.moved is None:
+        if seen.y is None:
+            return "no targets were given"
+        alike = bool((seen.values == seen.values[:1]).all())
+        return f"cannot tell: the {'target is the same for every sample' if alike else 'group has one element only'}"
+    if found.moved is None:  # too few are near
         return f"cannot tell: {found.near} of {found.samples} samples come near another one by a pose change (at least {LEAST} needed)"
-    what = "carry another label" if seen.classes is not None else "differ in their targets"
+    if seen.classes is None:
+        return (
+            f"targets of neighbours by a pose change differ by {100 * found.moved:.3g} % of what any two do in the mean square, "
+            f"those of neighbours as given by {100 * found.given:.3g} %"
+        )
     names = ", ".join(f"{a}/{b}" for a, b, _ in found.pairs[:3])
-    return f"{100 * found.moved:.2g} % of the neighbours by a pose change {what}, {100 * found.given:.2g} % of those as given" + (
-        f"; most often {names}" if names else ""
+    return (
+        f"{100 * found.moved:.2g} % of the neighbours by a pose change carry another label, {100 * found.given:.2g} % of those as given"
+        + (f"; most often {names}" if names else "")
     )

@@ -47,12 +47,13 @@ def dissent(seen: Observed, poses: Poses) -> Dissent:
     With sampled poses of a continuous group, near means near one of the sampled poses.
     """
     seen_x, n = table(seen.x), seen.count
+    centre = seen_x.mean(0)  # distances far from zero would drown in rounding
     own = torch.full((n,), torch.inf, dtype=torch.float64, device=seen.device)
     other, own_at, other_at = own.clone(), torch.zeros_like(own, dtype=torch.int64), torch.zeros_like(own, dtype=torch.int64)
     for part in poses.parts(seen):
         for rows in part.split(max(1, BLOCK // (n * poses.count))):
             x, _ = poses.move(seen, rows)
-            apart = torch.cdist(seen_x, table(x)).to(torch.float64).unflatten(1, (len(rows), poses.count))
+            apart = torch.cdist(seen_x - centre, table(x) - centre).to(torch.float64).unflatten(1, (len(rows), poses.count))
             apart[rows, torch.arange(len(rows), device=rows.device)] = torch.inf  # no sample is its own neighbour
             own, own_at = _nearer(own, own_at, apart[..., :1], rows, poses.count, 0)
             other, other_at = _nearer(other, other_at, apart[..., 1:], rows, poses.count, 1)

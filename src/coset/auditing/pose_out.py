@@ -20,8 +20,9 @@ from .kernel_ridge import gaussian, median_distance
 
 MOST = 1500
 """At most so many poses of samples are in one kernel matrix."""
-JITTER = 1e-10
-"""Added to the diagonal, in units of its mean: the limit of no ridge, for matrices without an inverse too."""
+JITTER, UNITS = 1e-10, 4
+"""Added to the diagonal, in units of its mean: the limit of no ridge, for matrices without an inverse too. In single precision it has to
+cover their rounding: so many rounding units for each row."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ def left_out(kernel: Tensor, y: Tensor) -> Tensor:
         >>> left_out(torch.eye(2), torch.ones(2, 1)).flatten().tolist()
         [1.0, 1.0]
     """
+    jitter = max(JITTER, UNITS * len(kernel) * torch.finfo(kernel.dtype).eps if kernel.is_floating_point() else 0.0)
     kernel = kernel.to(torch.float64)
-    ridge = JITTER * kernel.diagonal().mean()
+    ridge = jitter * kernel.diagonal().mean()
     inverse = torch.linalg.inv(kernel + ridge * torch.eye(len(kernel), dtype=torch.float64, device=kernel.device))
     return (inverse @ y.to(torch.float64)) / inverse.diagonal()[:, None]
 

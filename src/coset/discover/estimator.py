@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -17,7 +18,8 @@ from ..symmetrized import Symmetrized, symmetrize
 from .candidates import TRIVIAL, Candidates
 from .finding import FoundSymmetry
 from .inputs import cross_moment
-from .named import named_candidates
+from .named import named_candidates, size_of
+from .pairs import pairs_test
 from .permutations import Permutations
 from .results import Sharing
 from .sharing import Method, sharing
@@ -36,10 +38,12 @@ class SymmetryFinder:
     permuted with them; classes, single numbers and outputs of another width are invariant.
 
     Args:
-        candidates: names such as ("C5", "D5", "S5", "S2*S3"), or a mapping of names to groups or signatures as
-            ``discover.Candidates`` takes; C, D and S of all columns when left out.
-        statistic: (x, y) -> moment: ``discover.cross_moment`` for any map, whose inputs must then have an invariant law, or
-            ``discover.least_squares`` for linear maps of any inputs.
+        candidates: names such as ("C5", "D5", "S5", "S2*S3") or "C5,D5", or a mapping of names to groups or signatures as
+            ``discover.Candidates`` takes; C, D and S of all columns when left out. Of groups that a statistic cannot tell apart the
+            smallest is claimed when they are given by name, else the first.
+        statistic: (x, y) -> moment: ``discover.cross_moment`` for any map, whose inputs must then have an invariant law; pairs (x, y)
+            are then tested too, since maps without the symmetry can have a cross-moment with it. ``discover.least_squares`` for
+            linear maps of any inputs.
         method: another method than ``Candidates``, such as ``discover.MDL()``; candidates are then not used.
         held_out: the share of samples that is kept for the test.
         invariant: outputs do not move, also where they have as many columns as the inputs.
@@ -73,7 +77,7 @@ class SymmetryFinder:
         invariant: bool = False,
         seed: int = 0,
     ):
-        self.candidates = candidates
+        self.candidates = tuple(candidates) if isinstance(candidates, Iterator) else candidates
         self.statistic = statistic
         self.method = method
         self.held_out = held_out
@@ -106,7 +110,7 @@ class SymmetryFinder:
             y: (N,) or (N, m) outputs, or classes.
 
         Raises:
-            InputError: for too few samples, constant or non-finite data, other shapes, candidates of another degree.
+            InputError: for too few samples, constant or non-finite data, a single column, other shapes, candidates of another degree.
         """
         x, outputs, moves = self._checked(X, y)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
@@ -120,7 +124,10 @@ class SymmetryFinder:
         found = sharing(moment[0], moment[1], moment[2], method, freedom=_freedom(moment))
         other = self.statistic(x[second], outputs[second])
         retest = found.retest(other[0], other[1], other[2], freedom=_freedom(other))
-        self._keep(FoundSymmetry(found, retest, moment.statistic, len(first), len(second)), found, x.shape[1])
+        report = FoundSymmetry(found, retest, moment.statistic, len(first), len(second))
+        if report.claimed and not report.trivial and self.statistic is cross_moment:
+            report = replace(report, pairs=pairs_test(x[second], outputs[second], found.signature, self.seed))
+        self._keep(report, found, x.shape[1])
         return self
 
     def symmetrize(self, model: Callable[..., Any], frame: Any = None) -> Symmetrized:
@@ -150,6 +157,8 @@ class SymmetryFinder:
         x = real(given, "the inputs")
         if x.dim() != 2:
             raise InputError(explain(f"inputs of shape {tuple(x.shape)}", "rows of columns (N, n)", "flatten each sample to a row"))
+        if x.shape[1] < 2:
+            raise InputError(explain(f"inputs of {x.shape[1]} column(s)", "two at least", "nothing can be permuted in fewer"))
         if bool((x == x[:1]).all()):
             raise InputError(explain("the same input for every sample", "inputs that vary", "pass the data itself"))
         outputs, classes = _outputs(y)
@@ -172,7 +181,11 @@ class SymmetryFinder:
         if groups is None:
             groups = [f"{letter}{n}" for letter in ("CDS" if n > 2 else "S")]
         if not isinstance(groups, Mapping):
-            groups = {name: _signature(rows, moves) for name, rows in named_candidates(groups, n).items()}
+            listed = groups.split(",") if isinstance(groups, str) else groups
+            named = sorted(named_candidates(listed, n).items(), key=lambda one: size_of(one[0]))
+            groups = {name: _signature(rows, moves) for name, rows in named}
+        if TRIVIAL in groups:
+            raise InputError(explain(f"a candidate with the name {TRIVIAL!r}", "another name", "that of no symmetry is taken"))
         groups = {TRIVIAL: _signature(torch.arange(n)[None], moves)} | dict(groups)
         return Candidates(groups, inputs=x if self.statistic is cross_moment else None)
 
@@ -187,6 +200,8 @@ def _outputs(y: Any) -> tuple[Tensor, bool]:
     if y is None:
         raise InputError(explain("no outputs", "y beside X", "for the inputs alone, call coset.audit_data"))
     array = y.detach().cpu().numpy() if isinstance(y, Tensor) else numpy.asarray(y)
+    if array.dtype.kind == "O" and all(isinstance(one, str) for one in array.flat):
+        array = array.astype(str)
     if array.ndim == 1 and array.dtype.kind in "biuUS":
         kinds, numbers = numpy.unique(array, return_inverse=True)
         return torch.nn.functional.one_hot(torch.from_numpy(numbers), max(len(kinds), 1)).to(torch.float64), True

@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ..auditing.randomization import Randomization
 from ..errors import GroupError
+from .candidates import TRIVIAL
 from .results import LEVEL, Retest, Sharing
 
 SHOWN = 6
@@ -25,6 +27,7 @@ class FoundSymmetry:
         retest: its test on the second.
         statistic: what was looked at, (n,) or (m, n).
         chosen_on, tested_on: how many samples each part has.
+        pairs: the test, on the second part, that inputs and outputs together are as likely when both are moved; None where there was none.
     """
 
     sharing: Sharing
@@ -32,6 +35,7 @@ class FoundSymmetry:
     statistic: Tensor
     chosen_on: int
     tested_on: int
+    pairs: Randomization | None = None
 
     @property
     def name(self) -> str:
@@ -41,7 +45,7 @@ class FoundSymmetry:
     @property
     def trivial(self) -> bool:
         """Whether no symmetry was found."""
-        return self.sharing.verdict.startswith("trivial")
+        return self.sharing.verdict.startswith("trivial: ") and (not self.sharing.table or self.sharing.name == TRIVIAL)
 
     @property
     def blamed(self) -> list[str]:
@@ -53,6 +57,8 @@ class FoundSymmetry:
         """Whether a group, perhaps the trivial one, may be claimed."""
         if self.trivial:
             return not self.blamed
+        if self.pairs is not None and self.pairs.rejected:
+            return False
         return not self.sharing.verdict.startswith("cannot tell") and self.retest.verdict.startswith("holds")
 
     @property
@@ -63,6 +69,9 @@ class FoundSymmetry:
             return f"cannot tell: the law of the inputs is not invariant under {who}, so that their rejection says nothing about the map"
         if self.trivial or self.sharing.verdict.startswith("cannot tell"):
             return self.sharing.verdict
+        if self.pairs is not None and self.pairs.rejected:
+            p = f"p = {self.pairs.p_value:.2g}"
+            return f"cannot tell: the cross-moment has the symmetry {self.name}, but samples (x, y) have not: moved ones differ ({p})"
         if not self.claimed:
             why = self.retest.verdict.removeprefix("cannot tell: ")
             return f"cannot tell: {self.name} was chosen on {self.chosen_on} samples; on the others: {why}"
@@ -97,6 +106,7 @@ class FoundSymmetry:
             "chosen_on": self.chosen_on,
             "tested_on": self.tested_on,
             "retest": asdict(self.retest),
+            "pairs": None if self.pairs is None else asdict(self.pairs),
             "gap": self.sharing.gap,
             "candidates": [asdict(row) for row in self.sharing.table],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -54,6 +55,20 @@ def permutations(name: str, degree: int) -> Tensor:
             found.append(whole)
         start += size
     return torch.stack(found) if found else torch.arange(degree)[None]
+
+
+def size_of(name: str) -> float:
+    """The logarithm of the order of a named group.
+
+    Example:
+        >>> size_of("S2*1") == size_of("C2") < size_of("C3") < size_of("D3") == size_of("S3")
+        True
+    """
+    sizes = 0.0
+    for part in name.split("*"):
+        kind, number = part.strip()[:1], int(part.strip().lstrip("CDS"))
+        sizes += math.lgamma(number + 1) if kind == "S" else math.log(number * (2 if kind == "D" and number > 2 else 1))
+    return round(sizes, 9)
 
 
 def _swap(size: int) -> Tensor:

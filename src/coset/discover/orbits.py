@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,7 +78,11 @@ def invariant(name: str, candidate: Any, shape: tuple[int, ...]) -> Invariant:
         into, out = (represented(side, elements, size) for side, size in ((wanted.source, columns), (wanted.target, rows)))
     except (CosetError, RuntimeError, IndexError) as error:
         raise _wrong(name, wanted, shape, "pass a group of that degree") from error
-    return Invariant(*common(into, out), lambda: wanted, into)
+    return Invariant(*common(into, out), partial(_itself, wanted), into)
+
+
+def _itself(wanted: Signature) -> Signature:
+    return wanted
 
 
 def common(into: Tensor, out: Tensor) -> tuple[Tensor | None, Tensor]:

@@ -150,6 +150,6 @@ def _notes() -> str:
     notes = [
         "p-values of candidates come from the data that the group was chosen on; the one on other data does not",
         "a subgroup of the true group is never rejected: the description length decides between nested groups",
-        "with the cross-moment, the law of the inputs must be invariant; its p-value is in the table",
+        "with the cross-moment, the law of the inputs must be invariant; its p-value is in the table, and pairs (x, y) are tested as well",
     ]
     return f"<h2>Notes</h2><ul>{''.join(f'<li>{escape(text)}</li>' for text in notes)}</ul>"
