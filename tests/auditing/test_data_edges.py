@@ -95,3 +95,9 @@ def test_rare_classes_are_not_given_to_models_that_need_two():
 
 def test_dissent_of_numbers_is_no_share_of_neighbours():
     assert "mean square" in fast(normal(), normal(seed=1)[:, 0]).dissent_verdict
+
+
+def test_noise_is_not_interpolated_by_the_pose_that_is_left_out():
+    x = normal(400, 4)
+    report = fast(x, x.sum(1) + 0.3 * normal(400, 1, 1)[:, 0], actions.Permute(groups.Generated([[1, 2, 3, 0]]), -1))
+    assert report.pose_out.error < 1

@@ -65,7 +65,8 @@ def audit_data(
         model: what judges the map: an estimator with ``fit`` and ``predict``, or a function (x, y) -> predict; it is fitted to five
             separate parts of the data. Left out, linear regression, or kernel ridge where inputs have many columns or dependent ones.
         features: x -> (n, p) instead of a model; least squares on them.
-        kernel: (x, x') -> (N, N') for the leave-one-pose-out error; a Gaussian of median width when left out.
+        kernel: (x, x') -> (N, N') for the leave-one-pose-out error; a Gaussian of median width, with the best
+            ridge, when left out.
         subgroups: groups inside of this one, or homomorphisms into it, to report beside its components.
         limit: the largest number of samples looked at; of more, a random choice is.
 

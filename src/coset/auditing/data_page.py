@@ -63,11 +63,10 @@ def _answers(report: DataReport) -> str:
         _tile("How much of the map is forbidden?", break_text(whole).split(" [")[0], whole.error_verdict),
     ]
     if near is not None:
-        tiles.append(
-            _tile(
-                "Do neighbours by a pose agree?", "-" if near.moved is None else f"{100 * near.moved:.3g} % do not", report.dissent_verdict
-            )
+        share = (
+            "-" if near.moved is None else f"{100 * near.moved:.3g} %" + (" do not" if report.classes is not None else " of two at random")
         )
+        tiles.append(_tile("Do neighbours by a pose agree?", share, report.dissent_verdict))
     if left is not None:
         value = f"{left.error:.3g} of the variance" if left.wrong is None else f"{100 * left.wrong:.3g} % wrong"
         tiles.append(_tile("Is an unseen pose predicted?", value, f"{left.samples} samples, one pose left out at a time; {left.kernel}"))

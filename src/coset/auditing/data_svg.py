@@ -69,7 +69,7 @@ def columns(names: Sequence[str], values: Sequence[float], unit: str) -> str:
     """Vertical bars on a linear axis."""
     top = max(values) or 1.0
     base, wide = HEIGHT - BOTTOM, (WIDTH - RIGHT - LEFT) / len(values)
-    drawn = []
+    drawn, fits = [], max(7, int(wide / 7))
     for tick in nice(top, 4):
         y = base - tick / top * (base - TOP - 6)
         drawn += [tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"), label(LEFT - 8, y + 4, f"{tick:.2g}", anchor="end")]
@@ -77,6 +77,6 @@ def columns(names: Sequence[str], values: Sequence[float], unit: str) -> str:
         high = value / top * (base - TOP - 6)
         drawn.append(tag("rect", x=LEFT + i * wide + 2, y=base - high, width=max(wide - 4, 1.0), height=high, rx=1.5, class_="bar"))
         if wide > 18 or i % 5 == 0:
-            drawn.append(label(LEFT + (i + 0.5) * wide, base + 18, name if len(name) < 8 else f"{name[:7]}…"))
+            drawn.append(label(LEFT + (i + 0.5) * wide, base + 18, name if len(name) <= fits else f"{name[: fits - 1]}…"))
     drawn.append(label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, unit, "axis"))
     return figure(drawn, unit)

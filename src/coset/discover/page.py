@@ -113,7 +113,8 @@ def _pattern(found: FoundSymmetry) -> str:
                 _cells(labels, lambda k: f"hsl({(k * GOLDEN) % 360:.0f}, 55%, {45 + 20 * (int(k) % 3)}%)"),
             )
         )
-    drawn = "".join(f"<figure><figcaption>{name}</figcaption>{plot}</figure>" for name, plot in parts)
+    cut = f" (the first {MOST} rows and columns)" if max(found.statistic.shape) > MOST else ""
+    drawn = "".join(f"<figure><figcaption>{name}{cut}</figcaption>{plot}</figure>" for name, plot in parts)
     return f'<h2>The sharing pattern</h2><div class="pair">{drawn}</div>'
 
 
@@ -149,7 +150,7 @@ def _generators(found: FoundSymmetry) -> str:
 def _notes() -> str:
     notes = [
         "p-values of candidates come from the data that the group was chosen on; the one on other data does not",
-        "a subgroup of the true group is never rejected: the description length decides between nested groups",
+        "a subgroup of the true group is rejected as rarely as that: the description length decides between nested groups",
         "with the cross-moment, the law of the inputs must be invariant; its p-value is in the table, and pairs (x, y) are tested as well",
     ]
     return f"<h2>Notes</h2><ul>{''.join(f'<li>{escape(text)}</li>' for text in notes)}</ul>"
