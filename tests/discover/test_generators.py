@@ -311,3 +311,71 @@ def test_inverse_iteration_gives_the_lowest_eigenvectors(monkeypatch):
     assert found[1].shape == (20, 60)
     assert torch.allclose(found[0], expected[0], atol=1e-12)
     assert float((found[1] @ expected[1][:20].mT).svd().S.min()) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("unit", [30.0, 300.0])
+@pytest.mark.parametrize("output", [None, discover.Linear()])
+def test_units_of_coordinates_are_no_evidence(unit, output):
+    """A coordinate in small units has small gradients; fields that move it alone are no symmetries of a function without any."""
+    scale = torch.tensor([1.0, unit, 1.0], dtype=torch.float64)
+    for dtype in (torch.float32, torch.float64):
+        found = discover.generators(lambda x: plain(x / scale.to(x)), (draw(400, 3) * scale).to(dtype), output=output)
+        assert (found.dimension, found.verdict) == (0, "cannot tell")
+        assert "units decide" in found.reasons[0]
+    stretched = discover.generators(lambda x: radial(x / scale), draw(400, 3) * scale, output=output)
+    assert stretched.dimension >= 3 or stretched.verdict == "cannot tell"
+
+
+def test_units_of_outputs_are_no_evidence():
+    """Rotations keep the large output alone."""
+    found = discover.generators(lambda x: torch.stack([100 * radial(x), plain(x)], -1), draw(400, 3))
+    assert (found.dimension, found.verdict) == (0, "cannot tell")
+    assert discover.generators(lambda x: torch.stack([100 * radial(x), radial(2 * x)], -1), draw(400, 3)).type.name == "so(3)"
+
+
+def test_samples_that_see_each_other_are_refused():
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(3, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1)
+    for f in (lambda x: (x - x.mean(0)).square().sum(-1), torch.nn.Sequential(*layers).double()):
+        with pytest.raises(InputError, match="do not see each other"):
+            discover.generators(f, draw(300, 3))
+    assert discover.generators(torch.nn.Sequential(*layers).double().eval(), draw(300, 3)).samples == 300
+
+
+def test_the_precision_of_the_function_counts():
+    inner = discover.generators(lambda x: radial(x.float()), draw(300, 3))
+    assert inner.verdict == "symmetric to rounding"
+    half = discover.generators(lambda x: radial(x) + 0.2 * x[:, 0] * x.square().sum(-1).cos(), draw(300, 3).half())
+    assert half.verdict != "symmetric to rounding"
+
+
+def test_numbers_that_cannot_be_squared_and_complex_values():
+    for f, x in ((lambda x: 1e-200 * radial(x), draw(300, 3)), (lambda x: radial(1e-200 * x), 1e200 * draw(300, 3))):
+        assert discover.generators(f, x).verdict == "cannot tell"
+    with pytest.raises(InputError, match="complex values"):
+        discover.generators(lambda x: torch.exp(1j * radial(x)), draw(300, 3))
+
+
+def test_retests_that_can_tell_nothing_are_refused():
+    found = discover.generators(radial, draw(300, 3))
+    for f, x, words in (
+        (radial, draw(1, 3), "1 samples"),
+        (lambda x: 0 * radial(x), draw(9, 3), "vanish"),
+        (radial, draw(9, 4), "as before"),
+    ):
+        with pytest.raises(InputError, match=words):
+            found.retest(f, x)
+    with pytest.raises(GroupError, match="comparison"):
+        discover.generators(plain, draw(300, 3)).compare(groups.SpecialOrthogonal(3))
+
+
+def test_two_negative_axes_become_exponentials():
+    form = torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64)
+
+    def f(x):
+        return torch.tanh((x.square() * form.to(x)).sum(-1, keepdim=True))
+
+    found = discover.generators(f, draw(400, 4))
+    assert (found.type.name, found.type.killing) == ("so(2,2)", (4, 2, 0))
+    assert repr(found.group) == "Exponential(6 generators of size 4)"
+    assert coset.audit(f, found.signature, draw(16, 4), continuity=False).error < 1e-10

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from coset import actions, groups, nn
-from coset.errors import GroupError, SignatureError
+from coset.errors import GroupError, InputError, SignatureError
 from coset.groups.generating import averaging, cycle_types, generators
 from coset.nn.equivariant_methods import Checked, check_dimension
 from coset.nn.equivariant_representation import Representation
@@ -215,3 +215,47 @@ def test_cycle_types_average_class_functions():
         fixed = lambda q, k=power: ((q == torch.arange(5)).sum(-1) ** k).double()  # noqa: E731
         assert float((weights * fixed(p)).sum()) == pytest.approx(float(fixed(every).mean()), abs=1e-12)
     assert averaging(groups.Lorentz(4), 2) is None
+
+
+def test_many_points_are_not_listed():
+    """Cycle types of a hundred points are 190 million: characters are those of drawn permutations."""
+    S100, S200 = groups.Symmetric(100), groups.Symmetric(200)
+    found = nn.equivariant_basis(P(S100, -1), P(S100, -1))
+    assert (found.dimension, found.checked) == (2, "characters over 4000 random elements")
+    with pytest.raises(SignatureError, match="1600000000 entries"):
+        nn.equivariant_basis(P(S200, -2, -1), P(S200, -2, -1))
+    C4 = groups.Cyclic(4)
+    with pytest.raises(SignatureError, match="numbers in all"):
+        nn.equivariant_basis(actions.Field(C4), actions.Field(C4), source_shape=(2, 28, 28), target_shape=(2, 28, 28))
+
+
+def test_pseudovectors_turn_by_a_phase_under_unitary_groups():
+    """Under U(d) the sign of the determinant is any phase, which no linear map undoes; under SU(d) there is none."""
+    SU2 = groups.SpecialUnitary(2)
+    for group, dimension in ((U2, 0), (groups.Unitary(1), 0), (SU2, 1)):
+        assert nn.equivariant_basis(actions.Pseudovectors(group), V(group)).dimension == dimension
+    assert nn.equivariant_basis(actions.Pseudovectors(U2), actions.Pseudovectors(U2)).dimension == 1
+    assert (actions.Pseudovectors(U2).polar, actions.Pseudovectors(SU2).polar) == (False, True)
+
+
+@pytest.mark.parametrize("shape", [3, (-3,), (0,), (2.0,), "ab"])
+def test_shapes_that_are_none(shape):
+    with pytest.raises(SignatureError, match="positive whole numbers"):
+        nn.equivariant_basis(ONE(S3), P(S3, -1), source_shape=shape)
+
+
+def test_what_is_no_action_is_refused():
+    for wrong in (S3, P(S3, -1) >> P(S3, -1), None):
+        with pytest.raises(SignatureError, match="an action"):
+            nn.equivariant_basis(wrong, P(S3, -1))
+
+
+def test_integers_and_wrong_numbers_of_coefficients():
+    for found, size in ((nn.equivariant_basis(P(S5, -1), P(S5, -1)), 5), (nn.equivariant_basis(T(O3, 2), T(O3, 2)), 9)):
+        whole = torch.arange(size * size).reshape(size, size)
+        assert torch.allclose(found.project(whole), found.project(whole.float()))
+        for wrong in (torch.ones(1), torch.ones(found.dimension + 1)):
+            with pytest.raises(InputError, match="one for each basis matrix"):
+                found.weight(wrong)
+        with pytest.raises(InputError, match="a tensor"):
+            found.project(whole.numpy())

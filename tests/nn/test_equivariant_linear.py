@@ -151,3 +151,28 @@ def test_wrong_calls_are_refused():
     for channels in (3, (0, 2), (1, 2, 3), (1.0, 2)):
         with pytest.raises(InputError, match="two positive whole numbers"):
             nn.EquivariantLinear(actions.Permute(S5, -1), actions.Permute(S5, -1), channels=channels)
+
+
+def test_a_basis_of_other_actions_is_refused():
+    basis = nn.equivariant_basis(actions.Tensors(O3, 2), actions.Tensors(O3, 2))
+    for target in (actions.Vectors(O3), actions.Tensors(O3, 3), actions.Irreps(O3, "0e+1e+2e")):
+        with pytest.raises(SignatureError, match="a basis of"):
+            nn.EquivariantLinear(actions.Tensors(O3, 2), target, basis=basis)
+
+
+def test_numbers_without_an_axis():
+    layer = nn.EquivariantLinear(actions.Permute(S5, -1), actions.Trivial(S5), target_shape=())
+    assert layer(torch.ones(7, 5)).shape == (7,)
+    assert nn.EquivariantLinear(actions.Trivial(S5), actions.Permute(S5, -1), source_shape=())(torch.ones(7)).shape == (7, 5)
+
+
+@pytest.mark.parametrize(("source", "target"), [(actions.Permute(S5, -2, -1), actions.Permute(S5, -1)), (IRREPS, IRREPS)])
+def test_built_without_memory(source, target):
+    with torch.device("meta"):
+        layer = nn.EquivariantLinear(source, target)
+    assert {one.device.type for one in (layer.weight, layer.unit)} == {"meta"}
+    layer = layer.to_empty(device="cpu")
+    layer.reset_parameters()
+    torch.nn.init.zeros_(layer.bias)
+    assert layer.certificate() < 1e-6
+    assert layer(torch.randn(3, *layer.source_shape)).shape == (3, *layer.target_shape)

@@ -317,13 +317,15 @@ class Pseudovectors(MatrixAction):
 
     def __init__(self, group: Group, *, points: bool | None = None, mask: str | None = None, batch: str | None = None):
         super().__init__(group, points=points, mask=mask, batch=batch)
-        self.degree = max(1, (group.dim or 1) - 1) if group.reflects else 1
-        self.polar = not group.reflects
+        d = group.dim or 1
+        phases = group.complex and group.lie_dimension == d * d  # under U(d) the determinant is no sign, but any phase
+        self.degree = max(1, d - 1) if group.reflects else 1 + d * phases
+        self.polar = not group.reflects and not phases
 
     def linear_part(self, g: Tree, x: Tensor) -> Tensor:
         """det(A) / |det(A)| times A x."""
         matrix = matrix_of(self.group, g, x)
-        sign = torch.linalg.det(matrix.detach()).sgn()
+        sign = torch.linalg.det(matrix if matrix.is_complex() else matrix.detach()).sgn()
         return move_last(matrix * sign[..., None, None].to(matrix.dtype), precise(self.group, matrix, x))
 
 

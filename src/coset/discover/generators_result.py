@@ -141,7 +141,13 @@ class Generators:
 
         Args:
             group: a matrix group of the same dimension (affine groups for affine fields).
+
+        Raises:
+            GroupError: when nothing is claimed, or the group is discrete.
+            InputError: for a group of another dimension.
         """
+        if not self.dimension:
+            raise GroupError(explain(f"a comparison of {self.verdict!r}", "generators that are claimed", "read the reasons"))
         ours = self.generators.flatten(1)
         parts = list(leaves(group.algebra(dtype=torch.float64)))
         theirs = parts[0] if self.fields.linear or len(parts) == 1 else torch.cat([parts[0], parts[1].unsqueeze(-1)], -1)
@@ -166,6 +172,11 @@ class Generators:
         if not self.dimension:
             raise GroupError(explain(f"a retest of {self.verdict!r}", "generators that are claimed", "read the reasons"))
         samples = collect(f, x, values)
+        if samples.shape != self.shape:
+            raise InputError(explain(f"samples of shape {samples.shape}", f"{self.shape}, as before", "retest on data of the same kind"))
+        if len(samples) < 4 or not float(samples.jacobian.abs().max()):
+            why = f"{len(samples)} samples" if len(samples) < 4 else "gradients that vanish at every sample"
+            raise InputError(explain(f"a retest on {why}", "at least 4 samples where the function changes", "take others"))
         changes = measured(self, samples)
         mean, stderr = changes.mean(0), changes.std(0) / max(1, len(samples)) ** 0.5
         passed = bool(((mean - 2 * stderr).clamp_min(0).sqrt() <= 1.5 * self.bound).all())

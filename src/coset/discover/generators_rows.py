@@ -62,7 +62,8 @@ def collect(f: Any, x: Any, values: Any = None) -> Samples:
         if jacobian.dim() != x.dim() + 1 or jacobian.shape[0] != x.shape[0] or jacobian.shape[2:] != x.shape[1:]:
             expected = f"(N, {', '.join(map(str, x.shape[1:]))}), or one more axis for several outputs"
             raise InputError(explain(f"gradients {describe(jacobian)} for x {describe(x)}", expected, "give one gradient for every sample"))
-    eps = max(torch.finfo(one.dtype).eps for one in (x, jacobian))
+    used = (x, jacobian, *(() if values is None or not callable(f) else (values,)))
+    eps = max(torch.finfo(one.dtype).eps for one in used)
     wide = (one.detach().to("cpu", torch.float64) for one in (x.flatten(1), jacobian.flatten(2)))
     flat, jacobian = wide
     return Samples(flat, jacobian, _values(values, jacobian), eps, tuple(x.shape[1:]))
@@ -95,7 +96,7 @@ def differentiate(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Ten
     Raises:
         InputError: when the function gives no tensor with a row for every sample, or its output does not depend on x smoothly.
     """
-    values, rows = [], []
+    values, rows = list[Tensor](), list[Tensor]()
     piece = max(1, CHUNK // x[0].numel())
     for part in x.detach().split(piece):
         with torch.enable_grad():
@@ -104,6 +105,10 @@ def differentiate(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Ten
             if not isinstance(y, Tensor) or y.dim() == 0 or y.shape[0] != part.shape[0]:
                 raise InputError(explain(f"a function that gives {describe(y)}", "one row for every sample", "return (N,) or (N, m)"))
             y = y.reshape(part.shape[0], -1)
+            if y.is_complex():
+                raise InputError(explain("a function with complex values", "real ones", "return torch.view_as_real of them"))
+            if not values and len(part) > 2:
+                _alone(f, part, y)
             if not y.requires_grad:
                 raise InputError(explain("a function whose output has no gradient", "a differentiable one", "pass gradients instead of it"))
             grads = [torch.autograd.grad(y[:, j].sum(), part, retain_graph=True, allow_unused=True)[0] for j in range(y.shape[1])]
@@ -111,6 +116,16 @@ def differentiate(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Ten
         rows.append(torch.stack([torch.zeros_like(part) if g is None else g.detach() for g in grads], 1))
     found = torch.cat(rows)
     return torch.cat(values), _floats(found, "the gradients of the function")
+
+
+def _alone(f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> None:
+    """Raise where two samples alone do not give what they give within the batch."""
+    with torch.no_grad():
+        again = f(x.detach()[:2]).reshape(2, -1)
+    gap, size = float((again - y[:2]).detach().abs().max()), float(y.detach().abs().max())
+    if gap > max(1e-3, 10 * torch.finfo(y.dtype).eps) * size:
+        given = f"a function whose values for two samples change by {gap:.2g} when they are alone"
+        raise InputError(explain(given, "samples that do not see each other, no randomness", "call .eval(), or compute statistics before"))
 
 
 class Side:

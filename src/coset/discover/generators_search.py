@@ -17,6 +17,7 @@ from ..errors import InputError, explain
 from .fields import Linear, family
 from .generators_result import Generators
 from .generators_rows import Equations, Samples, collect
+from .generators_units import unitless
 from .generators_verdict import Spectrum, judge
 
 HELD = 2000
@@ -27,6 +28,9 @@ REFIT = 600
 
 ROOM = 1.5
 """Equations for each unknown, at least."""
+
+TINY = 1e-120
+"""Gradients below this, or above its inverse, cannot be squared."""
 
 WIDE = 1000
 """Beyond this size the lowest directions are found by inverse iteration, where they stand apart."""
@@ -68,7 +72,8 @@ def generators(
     The *change* along a field is the root mean square of ∇f . V over samples, in units of what a field of the same size would
     give that was chosen without looking at f: 0 for a symmetry, about 1 by chance. Directions are found on half of the samples;
     one counts when its change on the other half is at most ``at_most`` with two standard errors to spare, and the next
-    direction changes f at least three times as much.
+    direction changes f at least three times as much. No claim may rest on the units of coordinates: with inputs
+    in units of their spread, and outputs in units of their gradients, the change may be at most three times as large as that.
 
     Never claimed, but listed: fields that do not move the data at all (``spurious``: the data spans too little), and fields that
     move it off its span, where a gradient is not confirmed by the data (``leaving``, unless ``beyond``).
@@ -103,7 +108,7 @@ def generators(
     options = Options(at_most, noise, beyond)
     fields, out = family(Linear() if basis is None else basis), None if output is None else family(output)
     samples = collect(f, x, values)
-    reason = _useless(samples)
+    reason = useless(samples)
     if reason:
         return Generators.unknown(samples, fields, out, reason)
     equations = Equations(samples, fields, out)
@@ -123,12 +128,15 @@ def generators(
     return Generators.build(samples, equations, spectrum, claim, inside, leaving)
 
 
-def _useless(samples: Samples) -> str:
+def useless(samples: Samples) -> str:
     """Why nothing can be told; empty where something can."""
     if len(samples) < 4:
         return f"{len(samples)} samples"
-    if float(samples.jacobian.abs().max()) == 0.0:
+    steepest = float(samples.jacobian.abs().max())
+    if steepest == 0.0:
         return "the gradients vanish at every sample: a constant has every symmetry"
+    if not TINY < steepest < 1 / TINY or float(samples.x.abs().max()) > 1 / TINY:
+        return f"numbers beyond what squares in double precision hold: gradients up to {steepest:.1e}"
     if float((samples.x - samples.x[:1]).abs().max()) == 0.0:
         return "all samples are equal"
     return ""
@@ -143,7 +151,7 @@ def _spectrum(equations: Equations, gram: Tensor, held: Samples, options: Option
     squares = equations.changes(held, c[:few])
     mean = squares.mean(0)
     stderr = squares.std(0) / math.sqrt(len(held))
-    return Spectrum(values, mean.sqrt(), stderr, len(held)), c
+    return Spectrum(values, mean.sqrt(), stderr, len(held), unitless(equations, held, c[:few], mean.sqrt())), c
 
 
 def lowest(gram: Tensor, cut: float) -> tuple[Tensor, Tensor]:

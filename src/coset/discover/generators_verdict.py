@@ -9,8 +9,11 @@ from torch import Tensor
 GAP = 3.0
 """The next direction changes the function at least this many times as much."""
 
-ROUNDING = 1e4
-"""Changes up to so many rounding units count as rounding."""
+ROUNDING, COARSE = 1e4, 1e-2
+"""Changes up to so many rounding units count as rounding, but none above the second."""
+
+UNITS = 3.0
+"""Changes may be so many times the bound where inputs and outputs are rescaled."""
 
 
 class Spectrum(NamedTuple):
@@ -21,12 +24,14 @@ class Spectrum(NamedTuple):
         held: (K,) of the first K directions, on held-out samples.
         stderr: (K,) of the squares of ``held``.
         samples: the number of held-out samples.
+        unitless: (K,) as ``held``, with inputs in units of their spread and outputs in units of their gradients.
     """
 
     values: Tensor
     held: Tensor
     stderr: Tensor
     samples: int
+    unitless: Tensor | None = None
 
 
 class Claim(NamedTuple):
@@ -41,12 +46,14 @@ class Claim(NamedTuple):
 def judge(spectrum: Spectrum, eps: float, at_most: float, noise: float | None) -> Claim:
     """The largest number of directions that pass on held-out samples and stand apart from the next."""
     ceiling = at_most if noise is None else 1.5 * noise
-    rounding = min(ROUNDING * eps, ceiling)
+    rounding = min(ROUNDING * eps, COARSE, ceiling)
     upper = (spectrum.held.square() + 2 * spectrum.stderr).sqrt()
     held, values = spectrum.held.tolist(), spectrum.values.tolist()
-    passed = 0
-    while passed < len(held) and float(upper[passed]) <= ceiling:
-        passed += 1
+    rescaled = held if spectrum.unitless is None else spectrum.unitless.tolist()
+    small = [float(bound) <= ceiling for bound in upper]
+    passed = [*(low and other <= UNITS * ceiling for low, other in zip(small, rescaled, strict=True)), False].index(False)
+    if passed < len(held) and small[passed]:
+        return _units(held[passed], rescaled[passed], rounding)
     for count in range(passed, 0, -1):
         worst = max(held[:count])
         after = min(held[count : count + 1] + values[count : count + 1], default=0.0)
@@ -60,6 +67,13 @@ def judge(spectrum: Spectrum, eps: float, at_most: float, noise: float | None) -
         return Claim(0, rounding, "cannot tell", (reason,))
     reason = f"every field of the family changes the function, by {held[0] if held else values[0]:.2g} of chance at least"
     return Claim(0, rounding, "no symmetry found", (reason, *_apart(values)))
+
+
+def _units(given: float, other: float, rounding: float) -> Claim:
+    """No verdict where changes are small in some units only."""
+    change = f"{given:.2g} of chance in the units given, and {other:.2g} with inputs and outputs scaled alike"
+    reason = f"a direction changes the function by {change}: units decide; scale coordinates to one spread, outputs to one size"
+    return Claim(0, rounding, "cannot tell", (reason,))
 
 
 def _apart(values: list[float]) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ def moved_by(found: LieType, basis: Tensor, plain: bool) -> Action:
         GroupError: where the affine algebra has no group in the library.
     """
     p, cut = basis.shape[-1] - 1, min(max(found.least, FINEST), COARSEST)
-    if found.name.startswith("so(") and "with" not in found.name and found.form is not None:
+    if found.form is not None and _rotates(found):
         return _form_action(found.form, p, None if plain or _near(found.center, cut) else found.center, cut)
     shifted = found.name in (f"se({p})", f"all translations of R^{p}")
     if shifted:
@@ -136,6 +136,14 @@ def moved_by(found: LieType, basis: Tensor, plain: bool) -> Action:
             f"the affine algebra {found.name}", "rotations about a point, rigid motions, or linear fields", "center the data, use Linear()"
         )
     )
+
+
+def _rotates(found: LieType) -> bool:
+    """Whether the algebra is that of rotations or Lorentz maps, so(p) or so(1, p - 1), in some axes."""
+    if not found.name.startswith("so(") or "with" in found.name or found.form is None:
+        return False
+    minus = int((torch.linalg.eigvalsh(found.form) < 0).sum())
+    return min(minus, len(found.form) - minus) < 2
 
 
 def _near(center: Tensor | None, cut: float) -> bool:
@@ -155,14 +163,12 @@ def _form_action(form: Tensor, p: int, center: Tensor | None, cut: float) -> Act
     if minus == 0:
         group: MatrixGroup = SpecialOrthogonal(p)
         signs = torch.ones(p)
-    elif min(minus, p - minus) == 1:
+    else:
         group = ProperLorentz(p)
         signs = -torch.ones(p)
         signs[0] = 1.0
         order = torch.argsort(values, descending=minus != 1)
         values, vectors = values[order], vectors[:, order]
-    else:
-        raise GroupError(explain(f"so with {minus} negative axes of {p}", "so(p) or so(1, p-1)", "build the group by Exponential"))
     if center is not None:
         if not _like(form, torch.ones(p), cut):
             raise GroupError(explain("a form of its own about a point", "rotations, or the origin", "center the data and use Linear()"))

@@ -111,15 +111,15 @@ def subspace(
         if not step.added:
             break
         basis, tilts = torch.cat([basis, direction[None]]), [*tilts, tilt]
-    return Subspace(basis, torch.tensor(tilts), tuple(steps), _words(basis, steps))
+    return Subspace(basis, torch.tensor(tilts), tuple(steps), _words(basis))
 
 
-def _words(basis: Tensor, steps: list[Step]) -> str:
+def _words(basis: Tensor) -> str:
     if not len(basis):
         return "cannot tell: no drift stands out of its noise"
     if len(basis) == basis.shape[1]:
         return "no symmetry found: training leaves every subspace"
-    return f"{len(basis)} of {basis.shape[1]} dimensions lie in the fixed space; {len(steps)} tests found no more"
+    return f"{len(basis)} of {basis.shape[1]} dimensions lie in the fixed space; the test after them found no more"
 
 
 def _checked(x: Any, y: Any, p: int) -> tuple[Tensor, Tensor]:

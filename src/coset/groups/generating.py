@@ -27,6 +27,9 @@ from .unitary import SpecialUnitary, Unitary
 LISTED = 5040
 """The largest finite group whose elements are all used."""
 
+CLASSES = 30
+"""Permutations of more points have too many cycle types to list: some are drawn."""
+
 DRAWN = 4000
 """How many Haar elements stand for a group without a rule."""
 
@@ -171,8 +174,8 @@ def averaging(group: Group, degree: int | None) -> Averaging | None:
     """
     if isinstance(group, Product):
         return _product(group, degree)
-    if isinstance(group, Symmetric) and group.order > 120:
-        p, weights = cycle_types(group.identity().shape[0])
+    if isinstance(group, Symmetric) and group.order > 120 and len(group.identity()) <= CLASSES:
+        p, weights = cycle_types(len(group.identity()))
         return Averaging(p, weights, f"all {len(p)} conjugacy classes", False)
     if group.finite and group.order <= LISTED:
         return Averaging(group.elements(dtype=WIDE), _even(group.order), f"all {group.order} elements", False)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..actions.base import Action
 from ..actions.signature import Signature
 from ..errors import InputError, SignatureError, describe, explain
-from .equivariant_methods import average_of, check_dimension, dimension_of, null_space, orbits, reynolds
+from .equivariant_methods import WIDEST, average_of, check_dimension, dimension_of, null_space, orbits, reynolds
 from .equivariant_representation import Representation
 
 BROKEN = 0.02
@@ -49,12 +49,16 @@ class EquivariantBasis:
 
     def weight(self, coefficients: Tensor) -> Tensor:
         """Matrices (..., out, in) with the given coefficients (..., k)."""
+        coefficients = _numbers(coefficients)
+        if coefficients.shape[-1:] != (self.dimension,):
+            raise InputError(explain(describe(coefficients), f"coefficients (..., {self.dimension})", "one for each basis matrix"))
         if self.labels is not None:
             return (coefficients / self.sizes.sqrt().to(coefficients))[..., self.labels.to(coefficients.device)]
         return torch.tensordot(coefficients, self.basis.to(coefficients), dims=1)
 
     def coefficients(self, matrix: Tensor) -> Tensor:
         """(..., k) the coordinates of the part of matrices (..., out, in) that commutes with the group."""
+        matrix = _numbers(matrix)
         shape = self.labels.shape if self.labels is not None else self.basis.shape[1:]
         if matrix.shape[-2:] != shape:
             raise InputError(explain(describe(matrix), f"matrices (..., {shape[0]}, {shape[1]})", "flatten events row by row"))
@@ -70,6 +74,13 @@ class EquivariantBasis:
 
     def __repr__(self) -> str:
         return f"EquivariantBasis({self.signature!r}, dimension={self.dimension}, how={self.how!r}, checked={self.checked!r})"
+
+
+def _numbers(x: Tensor) -> Tensor:
+    """A tensor of numbers that can be scaled: integers become floating point numbers."""
+    if not isinstance(x, Tensor):
+        raise InputError(explain(describe(x), "a tensor", "convert it with torch.as_tensor"))
+    return x if x.is_floating_point() or x.is_complex() else x.to(torch.get_default_dtype())
 
 
 def equivariant_basis(
@@ -110,8 +121,19 @@ def equivariant_basis(
         >>> found.dimension, found.how
         (15, 'orbits')
     """
-    into, out = Representation(source, source_shape), Representation(target, target_shape)
+    with torch.device("cpu"):
+        return _basis(source, target, (source_shape, target_shape), dimension, noise)
+
+
+def _basis(
+    source: Action, target: Action, shapes: tuple[tuple[int, ...] | None, ...], dimension: int | None, noise: float | None
+) -> EquivariantBasis:
+    """As :func:`equivariant_basis`, on the host."""
+    into, out = Representation(source, shapes[0]), Representation(target, shapes[1])
     into, out = _same_group(into, out)
+    if into.size * out.size > WIDEST:
+        given = f"maps with {into.size * out.size} entries between {source} and {target}"
+        raise SignatureError(explain(given, f"at most {WIDEST}", "split the spaces"))
     error = max(into.noise(), out.noise())
     if error > BROKEN:
         raise SignatureError(

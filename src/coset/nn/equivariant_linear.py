@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..actions.base import Action
 from ..actions.signature import Signature
-from ..errors import InputError, SignatureError, describe, explain
+from ..errors import CosetError, InputError, SignatureError, describe, explain
 from ..groups.generating import count, generators, joined
 from ..tree import tree_map
 from .equivariant_basis import EquivariantBasis, equivariant_basis
@@ -71,6 +71,11 @@ class EquivariantLinear(nn.Module):
                     f"linear maps from {source} to {target}", "one that is not zero", "raise the order of the tensors, or use another map"
                 )
             )
+        pairs = ((source, found.signature.source, found.source_shape), (target, found.signature.target, found.target_shape))
+        if not all(_alike(given, known, shape) for given, known, shape in pairs):
+            raise SignatureError(
+                explain(f"a basis of {found.signature} for {source >> target}", "one of these actions", "leave basis= out")
+            )
         self.signature: Signature = found.signature
         self.channels = _checked(channels)
         self.source_shape, self.target_shape, self.dimension = found.source_shape, found.target_shape, found.dimension
@@ -78,10 +83,12 @@ class EquivariantLinear(nn.Module):
         fixed = self._fixed() if bias else None
         self._precise = {"unit": self._real(found.basis if found.labels is None else found.sizes.rsqrt().to(found.dtype))}
         self._precise |= {} if fixed is None else {"still": self._real(fixed)}
-        self.register_buffer("labels", found.labels, persistent=False)
-        for name in ("unit", "still"):
+        self._precise |= {} if found.labels is None else {"labels": found.labels}
+        for name in ("unit", "still", "labels"):
             wide = self._precise.get(name)
-            self.register_buffer(name, None if wide is None else wide.to(torch.get_default_dtype()), persistent=False)
+            dtype = torch.int64 if name == "labels" else torch.get_default_dtype()
+            here = None if wide is None else wide.to(torch.get_default_device(), dtype)
+            self.register_buffer(name, here, persistent=False)
         into, out = self.channels or (1, 1)
         pair = (2,) if self.complex else ()
         self.weight = nn.Parameter(torch.empty(out, into, found.dimension, *pair))
@@ -133,11 +140,11 @@ class EquivariantLinear(nn.Module):
         shape = (*lead, *self.source_shape)
         if tuple(x.shape[x.dim() - len(shape) :]) != shape:
             raise InputError(explain(describe(x), f"a last shape {shape} for {self}", "reshape it, or give channels= and source_shape="))
-        y = x.flatten(x.dim() - len(shape)) @ self.matrix().mT
+        y = x.reshape(*x.shape[: x.dim() - len(shape)], math.prod(shape)) @ self.matrix().mT
         shift = self.shift()
         y = y if shift is None else y + shift.flatten()
         head = () if self.channels is None else self.channels[1:]
-        return y.unflatten(-1, (*head, *self.target_shape))
+        return y.reshape(*y.shape[:-1], *head, *self.target_shape)
 
     @torch.no_grad()
     def certificate(self) -> float:
@@ -165,6 +172,22 @@ class EquivariantLinear(nn.Module):
     def extra_repr(self) -> str:
         """The signature, channels and the number of independent maps."""
         return f"{self.signature!r}, channels={self.channels}, dimension={self.dimension}, bias={self.bias is not None}"
+
+
+def _alike(given: Action, known: Action, shape: tuple[int, ...]) -> bool:
+    """Whether two actions move events of a shape alike."""
+    if given is known:
+        return True
+    if given.group != known.group:
+        return False
+    with torch.device("cpu"):
+        try:
+            one, two = Representation(given, shape), Representation(known, shape)
+        except CosetError:
+            return False
+        g = one.group.sample(4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        x = torch.randn(1, one.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return torch.allclose(one.moved(g, x), two.moved(g, x), rtol=1e-6, atol=1e-6)
 
 
 def _checked(channels: tuple[int, int] | None) -> tuple[int, int] | None:

@@ -16,6 +16,12 @@ from .equivariant_representation import Representation
 LARGEST = 4096
 """Entries of a map up to which null spaces are computed."""
 
+WIDEST = 20_000_000
+"""Entries of a map up to which orbits are computed."""
+
+NUMBERS = 50_000_000
+"""Numbers in all the maps that are averaged over a finite group, at most."""
+
 CLEAR = 10.0
 """Singular values that count as nonzero are this many times above the noise floor."""
 
@@ -78,6 +84,9 @@ def reynolds(source: Representation, target: Representation, elements: Averaging
     More maps than ``dimension`` are averaged, so that the rank is found and not assumed; singular values below what
     ``noise`` of the representations explains are zeros.
     """
+    if (dimension + 4) * target.size * source.size > NUMBERS:
+        given = f"{dimension} maps with {target.size * source.size} entries between {source.action} and {target.action}"
+        raise SignatureError(explain(given, f"at most {NUMBERS} numbers in all", "split the spaces"))
     generator = torch.Generator().manual_seed(0)
     sketch = torch.randn(dimension + 4, target.size, source.size, generator=generator, dtype=torch.float64).to(source.dtype)
     total, piece = torch.zeros_like(sketch), max(1, 2_000_000 // max(source.size, target.size) ** 2)

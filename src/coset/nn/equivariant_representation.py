@@ -36,13 +36,15 @@ class Representation:
     """
 
     def __init__(self, action: Action, shape: tuple[int, ...] | None = None):
+        if not isinstance(action, Action):
+            raise SignatureError(explain(f"{action!r}", "an action", "pass source and target, for instance actions.Vectors(group)"))
         if isinstance(action, Branches):
             raise SignatureError(explain(f"{action}", "the action of one tensor", "build one map for each pair of entries"))
         if action.affine or not action.linear or not action.exact:
             why = "translations move it" if action.affine else "it is not linear in its data, or resamples"
             raise SignatureError(explain(f"{action}: {why}", "an exact linear action", "use Vectors of differences, or exact turns"))
         self.action = action
-        self.shape = tuple(shape) if shape is not None else default_shape(action)
+        self.shape = _lengths(shape) if shape is not None else default_shape(action)
         self.size = int(torch.Size(self.shape).numel())
         self.dtype = torch.complex128 if action.group.complex else torch.float64
         example = torch.ones(1, *self.shape, dtype=self.dtype)
@@ -101,6 +103,9 @@ class Representation:
         """How far rho(gh) is from rho(g) rho(h) on random elements, relative to their entries: 0 for an exact representation."""
         generator = torch.Generator().manual_seed(0)
         g, h = (self.group.sample(4, generator=generator, dtype=torch.float64) for _ in range(2))
+        p, q, pq = (self.permutations(one) for one in (g, h, self.group.compose(g, h)))
+        if p is not None and q is not None and pq is not None:
+            return float(not torch.equal(q.gather(1, p), pq))
         a, b, ab = (self.matrices(one) for one in (g, h, self.group.compose(g, h)))
         scale = a.abs().amax((1, 2)) * b.abs().amax((1, 2))
         return float(((a @ b - ab).abs().amax((1, 2)) / scale.clamp_min(1e-30)).max())
@@ -109,6 +114,14 @@ class Representation:
     def trivial(self) -> Representation:
         """One number that nothing moves, beside this representation."""
         return Representation(Trivial(self.action.group), (1,))
+
+
+def _lengths(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape of positive whole numbers."""
+    found = tuple(shape) if isinstance(shape, (tuple, list)) else (None,)
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in found):
+        raise SignatureError(explain(f"the shape {shape!r}", "positive whole numbers", "pass for instance (5,) or (4, 3)"))
+    return found  # type: ignore[return-value]
 
 
 def _ask(action: Action) -> SignatureError:
