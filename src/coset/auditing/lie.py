@@ -139,7 +139,7 @@ def _impossible(runner: Runner, batch: Batch) -> str | None:
     if any(not (t.is_floating_point() or t.is_complex()) for _, _, t in moved):
         return "moved inputs are not floating point numbers"
     if not runner.source.smooth or not runner.target.smooth:
-        return "the action resamples, and an interpolation has a kink on its grid: read the error against the size of g, or use actions.Periodic"
+        return "the action resamples, with kinks on its grid: read the error against the size of g, or shift with actions.Periodic"
     return None
 
 
