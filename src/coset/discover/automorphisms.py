@@ -90,7 +90,7 @@ def group_of(labels: Any) -> Automorphisms:
         >>> i = torch.arange(6)
         >>> group = discover.group_of((i[:, None] - i) % 6)
         >>> group.order, group.signature.target
-        (6, Permute(Automorphisms(1 generators on 6 things, order=6), -1))
+        (6, Permute(Automorphisms(1 generator on 6 things, order=6), -1))
     """
     labels = canonical(labels)
     if labels.dim() == 1:

@@ -64,6 +64,8 @@ class Candidates:
         """The best candidate, and the table of all."""
         spaces = {name: invariant(name, one, data.shape) for name, one in self.groups.items()}
         spaces.setdefault(TRIVIAL, _nothing(data))
+        if spaces[TRIVIAL].basis.shape[1] < len(data.mean):
+            raise InputError(explain(f"a group named {TRIVIAL!r} that restricts the maps", "another name", "that name means no symmetry"))
         price = math.log(data.samples * (1 if len(data.shape) == 1 else data.shape[0]))
         moments = None if self.inputs is None else law(self.inputs, data.shape[-1])
         rows = []
@@ -123,13 +125,22 @@ def _projector(space: Invariant) -> Tensor:
     return inside @ inside.mT
 
 
-def _verdict(data: Observed, best: Row, others: list[Row], equal: list[str], gap: float, rows: list[Row]) -> str:
-    """What may be claimed."""
+def _blank(data: Observed) -> str:
+    """Why no candidate can be judged by these data; empty when they can."""
     zero = data.present()
     if data.samples < FEW:
         return f"cannot tell: {data.samples} observations, at least {FEW} are needed"
+    if math.isnan(zero):
+        return "cannot tell: whether the statistic differs from zero could not be tested; collect more observations than entries"
     if not zero < LEVEL:
         return f"cannot tell: the statistic does not differ from zero (p = {zero:.2g}), so that every group fits"
+    return ""
+
+
+def _verdict(data: Observed, best: Row, others: list[Row], equal: list[str], gap: float, rows: list[Row]) -> str:
+    """What may be claimed."""
+    if blank := _blank(data):
+        return blank
     untested = [row.name for row in rows if math.isnan(row.p_value)]
     if untested and best.name == TRIVIAL:
         return f"cannot tell: {', '.join(untested[:3])} could not be tested; the covariance is singular or the observations are too few"
@@ -143,6 +154,10 @@ def _verdict(data: Observed, best: Row, others: list[Row], equal: list[str], gap
     blind = [row.name for row in rows if row.inputs is not None and not row.inputs >= LEVEL]
     if blind and best.name == TRIVIAL:
         return f"cannot tell: the law of the inputs is not invariant under {', '.join(blind[:3])}, whose rejection therefore says nothing"
+    if best.dimension == len(data.mean) and best.name != TRIVIAL:
+        return (
+            f"trivial: {' and '.join([best.name, *(name for name in equal if name != TRIVIAL)])} restricts nothing here, and so is no claim"
+        )
     if best.name == TRIVIAL:
         return f"trivial: all {len(rows) - 1} candidates are rejected or describe the data worse"
     also = f", or {' or '.join(equal)}, which the statistic cannot tell from it" if equal else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class Curvature:
         return (full + full.mT) / 2
 
 
+@runtime_checkable
 class Solver(Protocol):
     """A way to solve H x = b: ``Exact()``, ``ConjugateGradient()``, ``Neumann(steps, factor)``."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from .bilevel import Bilevel
 from .chances import f_tail
 from .hypergradients import Curvature, Exact
 from .partition import canonical, indicator
+from .permutations import counted
 from .relaxation import assignment, rounded, started
 from .results import FEW, LEVEL, Retest
 
@@ -27,6 +28,7 @@ Objective = Callable[[Net], Tensor]
 """A loss of a callable network: a scalar."""
 
 
+@runtime_checkable
 class Inner(Protocol):
     """A way to train: ``Newton()`` or ``Descent(...)``."""
 
@@ -269,7 +271,8 @@ class Problem:
         parts = labels.split([self.known[name].numel() for name in self.names])
         shaped = {name: part.reshape(self.known[name].shape) for name, part in zip(self.names, parts, strict=True)}
         verdict = (
-            f"cannot tell before retest: {len(values)} values for {self.count} parameters have validation loss {validation[0]:.4g}, "
+            f"cannot tell before retest: {counted(len(values), 'value')} for {counted(self.count, 'parameter')}: "
+            f"validation loss {validation[0]:.4g}, "
             f"free parameters {validation[1]:.4g}"
         )
         return ModuleSharing(shaped, values, states[1], states[0], validation, verdict, self.module)
@@ -289,8 +292,13 @@ class Track:
 
 
 def _bound(module: nn.Module, state: dict[str, Tensor]) -> Net:
-    """The module with other parameters, as a callable."""
-    return lambda *args, **kwargs: functional_call(module, state, args, kwargs)
+    """The module with other parameters, as a callable; what it writes to buffers (BatchNorm) goes to copies."""
+
+    def net(*args: Any, **kwargs: Any) -> Any:
+        buffers = {name: x.detach().clone() for name, x in module.named_buffers()}
+        return functional_call(module, {**buffers, **state}, args, kwargs)
+
+    return net
 
 
 def _one_sided(t: float, freedom: int) -> float:

@@ -16,6 +16,7 @@ from ..actions.signature import Signature
 from ..actions.still import Trivial
 from ..errors import CosetError, GroupError, describe, explain
 from ..groups.base import Group
+from ..groups.symmetric import Symmetric
 from ..tree import Tree, first, tree_map
 from .automorphisms import signature
 from .partition import canonical, indicator
@@ -127,6 +128,10 @@ def generating(group: Group) -> Tree:
     given = getattr(group, "generators", None)
     if isinstance(given, Tensor):
         return given if len(given) else group.identity(1)
+    if type(group) is Symmetric and group.n and group.n > 2:
+        swap, turn = torch.arange(group.n), torch.arange(group.n).roll(-1)
+        swap[:2] = torch.tensor([1, 0])
+        return torch.stack([swap, turn])
     if group.finite and group.order <= LISTED:
         return group.elements(dtype=torch.float64)
     count = DRAWN + (2 * math.ceil(math.log2(group.order)) if group.finite else 0)

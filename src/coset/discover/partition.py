@@ -26,7 +26,7 @@ def canonical(labels: Any) -> Tensor:
         [[0, 1], [1, 0]]
     """
     try:
-        given = labels.detach().cpu() if isinstance(labels, Tensor) else torch.from_numpy(np.asarray(labels))
+        given = labels.detach().cpu() if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels))
     except (TypeError, ValueError) as error:
         raise InputError(explain(describe(labels), "integer labels", "pass one integer for each parameter")) from error
     if given.is_floating_point() or given.is_complex() or not given.numel():

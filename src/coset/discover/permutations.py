@@ -16,6 +16,9 @@ from ..groups.numeric import Device, Dtype, integers, place
 from ..groups.symmetric import refuse_long_list
 from .schreier import Level, chain, sift
 
+SMALL, LONG = 64, 10**15
+"""``repr`` works an order out for at most so many things, and writes out orders below this."""
+
 
 class Permutations(Finite):
     """The group that some permutations of n things generate, by its chain of stabilizers.
@@ -137,7 +140,21 @@ class Permutations(Finite):
         return (self.n, tuple(map(tuple, self.generators.tolist())))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self.generators)} generators on {self.n} things, order={self.order})"
+        return f"{type(self).__name__}({counted(len(self.generators), 'generator')} on {counted(self.n, 'thing')}{self._size()})"
+
+    def _size(self) -> str:
+        """The order for ``repr``: not worked out for many things, and a long number only by its size."""
+        if self.known is None and "order" not in self.__dict__ and self.n > SMALL:
+            return ""
+        if self.order < LONG:
+            return f", order={self.order}"
+        exponent = math.floor(math.log10(self.order))
+        return f", order={self.order // 10 ** (exponent - 2) / 100:.2f}e{exponent}"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with its noun: 1 generator, 2 generators."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def checked(generators: Any) -> Tensor:

@@ -16,6 +16,7 @@ from ..errors import GroupError, InputError, explain
 from ..groups.base import Group
 from .automorphisms import group_of
 from .partition import counts, indicator
+from .permutations import counted
 from .statistic import Fit, Observed, observed
 
 LEVEL = 0.01
@@ -141,7 +142,7 @@ class Sharing:
     def __str__(self) -> str:
         lines = [
             self.verdict,
-            f"{len(self.values)} free of {math.prod(self.shape)} parameters, p-value {self.p_value:.3g}, "
+            f"{len(self.values)} free of {counted(math.prod(self.shape), 'parameter')}, p-value {self.p_value:.3g}, "
             f"ahead of the runner-up by {self.gap:.3g}",
         ]
         for row in self.table:
@@ -207,9 +208,10 @@ def shared(data: Observed, labels: Tensor, fit: Fit, gap: float, close: float, r
     if gap < close:
         return f"cannot tell: another partition describes the data as well (its length is {gap:.2g} more)"
     if free == p:
-        return f"trivial: no two of {p} parameters share a value"
+        return f"trivial: no two of {p} parameters share a value" if p > 1 else "trivial: one parameter has nothing to share its value with"
     if math.isnan(fit.p_value):
         return singular(data, fit)
     if fit.p_value < LEVEL:
         return f"cannot tell: the shortest description shares values that differ (p = {fit.p_value:.2g})"
-    return f"{free} values for {p} parameters, up to differences of {resolution:.2g} that {data.samples} observations cannot see"
+    many = f"{counted(free, 'value')} for {counted(p, 'parameter')}"
+    return f"{many}, up to differences of {resolution:.2g} that {data.samples} observations cannot see"

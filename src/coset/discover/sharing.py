@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..errors import InputError, describe, explain
 from .results import Sharing
 from .statistic import Observed, observed
 
 
+@runtime_checkable
 class Method(Protocol):
     """A way of searching: ``MDL()``, ``Candidates(groups)``, ``Bilevel(...)``, or anything else with this verb."""
 
@@ -46,7 +47,7 @@ def sharing(statistic: Any, covariance: Any, samples: int, method: Method, *, fr
         >>> found.labels.tolist(), found.group.order
         ([[0, 1, 2], [2, 0, 1], [1, 2, 0]], 3)
     """
-    if not hasattr(method, "solve"):
+    if isinstance(method, type) or not hasattr(method, "solve"):
         raise InputError(
             explain(
                 f"the method {describe(method)}",

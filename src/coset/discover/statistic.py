@@ -154,7 +154,7 @@ def observed(statistic: Any, covariance: Any, samples: int, freedom: float | Non
             )
         )
     _not_constant(flat if flat.dim() == 1 else flat.diagonal(), tuple(mean.shape))
-    if freedom is not None and (isinstance(freedom, bool) or not freedom > 0):
+    if freedom is not None and (isinstance(freedom, (bool, str)) or not freedom > 0):
         raise InputError(explain(f"freedom={freedom!r}", "a positive number", "pass math.inf for a known covariance, or leave it out"))
     return Observed(mean.reshape(-1), tuple(mean.shape), flat, count, own if freedom is None else float(freedom))
 
