@@ -100,3 +100,10 @@ def test_bilevel_leaves_a_module_with_batch_statistics_as_it_was():
     assert all(torch.equal(before[name], now) for name, now in net.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
     assert math.isfinite(found.validation[0])
+
+
+def test_results_can_be_compared_and_kept_in_sets():
+    found = discover.sharing(circulant(), 1.0, 100, discover.MDL())
+    assert found == found  # noqa: PLR0124
+    assert found != copy.deepcopy(found)
+    assert len({found, found}) == 1

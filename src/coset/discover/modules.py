@@ -90,7 +90,7 @@ class Descent:
         return x.detach()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModuleSharing:
     """Sharing among the parameters of a module.
 

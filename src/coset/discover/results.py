@@ -61,7 +61,7 @@ class Row:
     inputs: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sharing:
     """A discovered sharing of parameters.
 
