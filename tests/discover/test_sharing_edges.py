@@ -104,6 +104,6 @@ def test_bilevel_leaves_a_module_with_batch_statistics_as_it_was():
 
 def test_results_can_be_compared_and_kept_in_sets():
     found = discover.sharing(circulant(), 1.0, 100, discover.MDL())
-    assert found == found  # noqa: PLR0124
+    assert found == found
     assert found != copy.deepcopy(found)
     assert len({found, found}) == 1
