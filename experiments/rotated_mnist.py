@@ -289,8 +289,8 @@ def report(experiment: Experiment, lines: list[list[str]], sizes: tuple[int, int
     )
     experiment.note(
         f"Interpolation alone changes a digit by {floor:.2g} of its size (turned there and back, or by two turns for one): no row of "
-        f"SO(2) can be expected to be invariant to rounding under any turn. Trained by `python experiments/rotated_mnist.py`; all trainings "
-        f"together took {total:.0f} s, one thread beside other work."
+        f"SO(2) can be expected to be invariant to rounding under any turn. Trained by `python experiments/rotated_mnist.py`; "
+        f"all trainings together took {total:.0f} s, one thread beside other work."
     )
     experiment.table(["aim", "found", "status"], aims(lines))
     experiment.finish()

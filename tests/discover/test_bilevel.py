@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from coset import discover
-from coset.discover.bilevel import Means, split
 from coset.discover.modules import Problem
 from coset.discover.relaxation import assignment
 from coset.discover.statistic import observed
+from coset.discover.two_level import Means, split
 from coset.errors import InputError
 
 SOLVERS = [discover.Exact(), discover.ConjugateGradient(), discover.Neumann(steps=4000, factor=0.05)]

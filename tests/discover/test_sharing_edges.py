@@ -11,7 +11,7 @@ import torch
 from coset import discover, groups
 from coset.discover.hypergradients import Solver
 from coset.discover.modules import Inner
-from coset.discover.sharing import Method
+from coset.discover.shared import Method
 from coset.errors import InputError
 
 TURN = [[1, 2, 3, 4, 5, 0]]

@@ -2,7 +2,6 @@
 
 from .alignment import align_channels
 from .automorphisms import Automorphisms, group_of
-from .bilevel import Bilevel
 from .candidates import Candidates
 from .estimator import SymmetryFinder
 from .fields import Affine, Fields, Linear, Matrices, Polynomials, Shared
@@ -22,8 +21,9 @@ from .permutations import Permutations
 from .relaxation import Penalty
 from .representation import Block, LayerSymmetry, layer_symmetry
 from .results import Retest, Row, Sharing
-from .sharing import sharing
+from .shared import sharing
 from .subspaces import Subspace, subspace
+from .two_level import Bilevel
 
 __all__ = [
     "MDL",

@@ -22,7 +22,7 @@ from .named import named_candidates, size_of
 from .pairs import pairs_test
 from .permutations import Permutations
 from .results import Sharing
-from .sharing import Method, sharing
+from .shared import Method, sharing
 from .statistic import real
 
 COLUMNS = 1500

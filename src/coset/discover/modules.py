@@ -15,13 +15,13 @@ from torch.func import functional_call
 from ..actions.signature import Signature
 from ..errors import InputError, explain
 from .automorphisms import group_of
-from .bilevel import Bilevel
 from .chances import f_tail
 from .hypergradients import Curvature, Exact
 from .partition import canonical, indicator
 from .permutations import counted
 from .relaxation import assignment, rounded, started
 from .results import FEW, LEVEL, Retest
+from .two_level import Bilevel
 
 Net = Callable[..., Any]
 Objective = Callable[[Net], Tensor]
