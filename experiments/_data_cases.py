@@ -167,8 +167,8 @@ def patients(path: Path | None, size: int) -> Any:
 
 
 def meets(report: coset.DataReport, a: int, b: int) -> bool:
-    """Whether two classes are among the three commonest pairs that a pose change brings near."""
-    pairs = report.dissent.pairs[:3] if report.dissent is not None else ()
+    """Whether two classes are the commonest pair that a pose change brings near."""
+    pairs = report.dissent.pairs[:1] if report.dissent is not None else ()
     return any({one, other} == {a, b} for one, other, _ in pairs)
 
 
@@ -184,7 +184,7 @@ CASES = (
         "MNIST as given, half turn",
         ("mnist", "mnist_test.npz"),
         digits(groups.Cyclic(2), False),
-        POSED | {"6/9 is among the three commonest pairs": lambda r: meets(r, 6, 9)},
+        POSED | {"6/9 is the commonest pair": lambda r: meets(r, 6, 9)},
     ),
     Case("MNIST as given, left–right", ("mnist", "mnist_test.npz"), digits(FLIP, False), POSED),
     Case("MNIST in random quarter turns", ("mnist", "mnist_test.npz"), digits(groups.Cyclic(4), True), INVARIANT | FOLLOWS | HARD),
