@@ -140,6 +140,29 @@ def test_orders_of_large_groups_are_exact():
     assert discover.Permutations([*swaps, cycles(16, (1, 3, 5, 7, 9, 11, 13, 15), (2, 4, 6, 8, 10, 12, 14, 16))]).order == 2**8 * 8
 
 
+@pytest.mark.parametrize(
+    ("labels", "order"),
+    [
+        (torch.eye(60).long(), math.factorial(60)),
+        (torch.eye(100).long() + (torch.arange(100)[:, None] // 10 == torch.arange(100) // 10), math.factorial(10) ** 11),
+        (torch.zeros(30, 40, dtype=torch.int64), math.factorial(30) * math.factorial(40)),
+    ],
+    ids=["S60", "S10 wr S10", "S30 x S40"],
+)
+def test_orders_of_patterns_beyond_floats_are_exact(labels, order):
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    across = shuffled if labels.shape[0] == labels.shape[1] else torch.arange(labels.shape[1])
+    group = discover.group_of(labels[shuffled][:, across])
+    assert group.order == order
+    assert math.prod(group.orbits()) == order
+    assert bool(group.contains(group.haar(3, generator=torch.Generator().manual_seed(0))).all())
+
+
+def test_a_wrong_magnitude_is_not_believed():
+    assert discover.Permutations(KNOWN["S5"][0], about=math.log(60)).order == 120
+    assert discover.Permutations([[0, 1, 2], [1, 0, 2]], about=math.log(2)).order == 2
+
+
 def test_uniform_elements():
     group = discover.Permutations(KNOWN["S5"][0])
     counts = group.index(group.haar(12000, generator=torch.Generator().manual_seed(0))).bincount(minlength=120)

@@ -281,6 +281,41 @@ def test_a_matrix_off_the_group_still_gives_invariance():
     assert torch.allclose(exact.mT @ eta @ exact, eta.expand_as(exact), atol=1e-9)
 
 
+@pytest.mark.parametrize("group", [SO3, O3, groups.SpecialUnitary(3)], ids=str)
+def test_the_orbit_distance_has_the_same_law_in_eval_as_in_training(group):
+    """Noise is tied to an element of the group: matrices far from it must neither shrink nor stretch it."""
+    source = actions.Vectors(group)
+
+    def loose(x, noise):  # tiny without noise, of the size of the noise with it
+        return 1e-3 * x[:, :3] + noise.reshape(len(x), -1, 3)[:, :3]
+
+    frame = frames.Probabilistic(loose, frames.OrbitDistance(), frames.NormalVectors(1), 500).bind(source)
+    x = drawn(4, 5, 3).to(torch.complex128 if group.complex else torch.float64)
+    h = group.sample(4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    size = {mode: frame.train(mode)(x).elements.abs().square().sum((-2, -1)).mean(0) for mode in (True, False)}
+    assert torch.allclose(size[False], size[True], rtol=0.15)  # means of 500 chi-squares with 9 or 18 degrees of freedom: 2 % each
+    assert torch.allclose(frame(source.act(h, x)).elements, h @ frame(x).elements, atol=1e-9)
+
+
+def test_the_orbit_distance_beside_permutations_and_a_group_without_a_retraction():
+    """Noise is tied to the order of the points; the group that stretches them leaves it alone, and needs no anchor."""
+    group = S * groups.SpecialLinear(2)
+    source = actions.Points(group)
+
+    def network(x, noise):  # areas tell points apart, noise perturbs them
+        areas = (x[:, :, None, 0] * x[:, None, :, 1] - x[:, :, None, 1] * x[:, None, :, 0]).square().sum(-1)
+        mix = areas + noise.squeeze(-1)
+        return mix, torch.stack([(x * mix[..., None]).sum(1), 1e-3 * (x * mix.square()[..., None]).sum(1)], 1)
+
+    retractions = (frames.Argsort(), frames.OrbitDistance(torch.linalg.det))
+    frame = frames.Probabilistic(network, retractions, frames.Normal(1), 5).bind(source).eval()
+    x, g = drawn(4, 6, 2), source.resolve(drawn(4, 6, 2)).sample(4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    here, there = frame(x).elements, frame(source.act(g, x)).elements
+    expected = source.resolve(x).compose(g, here)
+    assert torch.equal(there[0], expected[0])
+    assert torch.allclose(there[1], expected[1], rtol=1e-8)
+
+
 def test_the_distance_from_a_special_group_sees_the_determinant():
     mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))[None]
     at = actions.Vectors(SO3).layout(mirror)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from .data_error import SymmetryBreak
 from .dissent import Dissent
 from .pose_out import PoseOut
 from .randomization import Randomization
-from .report import _plain
+from .saving import Saved, plain, written
 
 
 @dataclass
@@ -42,7 +41,7 @@ class Finding:
 
 
 @dataclass(repr=False)
-class DataReport:
+class DataReport(Saved):
     """The result of :func:`coset.audit_data`.
 
     Attributes:
@@ -104,27 +103,18 @@ class DataReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries; numbers that are not finite become None."""
-        plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain["whole"] = asdict(self.whole)
-        plain["subgroups"] = {name: asdict(one) | {"advice": asdict(advise(self, name))} for name, one in self.subgroups.items()}
-        plain["dissent"] = None if self.dissent is None else asdict(self.dissent)
-        plain["pose_out"] = None if self.pose_out is None else asdict(self.pose_out)
-        return _plain(plain | {"advice": asdict(self.advice)})
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """All findings as JSON, also written to ``path`` when given."""
-        text = json.dumps(self.to_dict(), indent=2, allow_nan=False)
-        if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
-        return text
+        facts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        facts["whole"] = asdict(self.whole)
+        facts["subgroups"] = {name: asdict(one) | {"advice": asdict(advise(self, name))} for name, one in self.subgroups.items()}
+        facts["dissent"] = None if self.dissent is None else asdict(self.dissent)
+        facts["pose_out"] = None if self.pose_out is None else asdict(self.pose_out)
+        return plain(facts | {"advice": asdict(self.advice)})
 
     def to_html(self, path: str | Path) -> Path:
         """Write one self-contained page with verdicts, tables and plots."""
         from .data_page import page
 
-        target = Path(path)
-        target.write_text(page(self), encoding="utf-8")
-        return target
+        return written(path, page(self))
 
     def __str__(self) -> str:
         from .data_text import render

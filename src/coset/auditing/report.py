@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from ..tree import Tree, children, is_container
+from ..tree import Tree
 from .continuity import Continuity
 from .laws import Law
 from .layers import Layer
+from .saving import Saved, plain, written
 from .search import Worst
 from .sweep import Estimate
 
@@ -22,7 +19,7 @@ MARGIN = 100
 
 
 @dataclass(repr=False)
-class Report:
+class Report(Saved):
     """The result of :func:`coset.audit`. All errors are relative to the RMS norm of the output.
 
     Attributes:
@@ -116,25 +113,18 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries; numbers that are not finite become None."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain["quantiles"] = {str(k): v for k, v in self.quantiles.items()}
-        plain["worst"] = {"error": self.worst.error, "element": self.worst.element}
-        plain["outputs"] = {k: {"error": v.error, "stderr": v.stderr} for k, v in self.outputs.items()}
-        plain["components"] = {k: {"error": v.error, "stderr": v.stderr} for k, v in self.components.items()}
-        plain["point_order"] = None if self.point_order is None else float(self.point_order)
+        facts = {f.name: getattr(self, f.name) for f in fields(self)}
+        facts["quantiles"] = {str(k): v for k, v in self.quantiles.items()}
+        facts["worst"] = {"error": self.worst.error, "element": self.worst.element}
+        facts["outputs"] = {k: {"error": v.error, "stderr": v.stderr} for k, v in self.outputs.items()}
+        facts["components"] = {k: {"error": v.error, "stderr": v.stderr} for k, v in self.components.items()}
+        facts["point_order"] = None if self.point_order is None else float(self.point_order)
         if self.continuity is not None:
-            plain["continuity"] = {**asdict(self.continuity), "verdict": self.continuity.word}
-        plain["laws"] = [{**asdict(law), "holds": law.holds} for law in self.laws]
-        plain["layers"] = [asdict(layer) for layer in self.layers]
-        plain |= {"passed": self.passed(), "default_bound": self.default_bound, "verdict": self.verdict()}
-        return _plain(plain)
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """All findings as JSON, also written to ``path`` when given."""
-        text = json.dumps(self.to_dict(), indent=2, allow_nan=False)
-        if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
-        return text
+            facts["continuity"] = {**asdict(self.continuity), "verdict": self.continuity.word}
+        facts["laws"] = [{**asdict(law), "holds": law.holds} for law in self.laws]
+        facts["layers"] = [asdict(layer) for layer in self.layers]
+        facts |= {"passed": self.passed(), "default_bound": self.default_bound, "verdict": self.verdict()}
+        return plain(facts)
 
     def to_html(self, path: str | Path, bound: float | None = None) -> Path:
         """Write one self-contained page with the verdict, tables and plots.
@@ -145,9 +135,7 @@ class Report:
         """
         from .page import page
 
-        target = Path(path)
-        target.write_text(page(self, bound), encoding="utf-8")
-        return target
+        return written(path, page(self, bound))
 
     def __str__(self) -> str:
         from .text import render
@@ -163,21 +151,6 @@ class Report:
         return table(self)
 
 
-def _plain(x: Any) -> Any:
-    """Tensors as nested lists, numbers finite or None."""
-    if isinstance(x, Tensor):
-        return _plain([x.real.tolist(), x.imag.tolist()] if x.is_complex() else x.tolist())
-    if isinstance(x, float):
-        return float(x) if math.isfinite(x) else None
-    if isinstance(x, dict):
-        return {str(k): _plain(v) for k, v in x.items()}
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return {k: _plain(v) for k, v in zip(x._fields, x, strict=True)}
-    if isinstance(x, (list, tuple)):
-        return [_plain(v) for v in x]
-    return {str(k): _plain(v) for k, v in children(x).items()} if is_container(x) else x
-
-
 def element_text(element: Tree) -> str:
     """A group element in a few characters per number."""
 
@@ -189,4 +162,4 @@ def element_text(element: Tree) -> str:
             return ", ".join(f"{k} = {short(v)}" for k, v in x.items())
         return f"{x:.3g}" if isinstance(x, float) else str(x)
 
-    return short(_plain(element))
+    return short(plain(element))

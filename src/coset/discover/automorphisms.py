@@ -25,7 +25,7 @@ from .partition import canonical, counts
 from .permutations import Permutations
 
 EXACT = 10**14
-"""Orders below this are exact as nauty counts them; larger ones come from the chain of stabilizers."""
+"""Orders below this are exact as nauty counts them; larger ones come from the lengths of orbits."""
 
 
 class Automorphisms(Permutations):
@@ -38,8 +38,8 @@ class Automorphisms(Permutations):
         shape: of the labels.
     """
 
-    def __init__(self, generators: Any, shape: tuple[int, ...], order: int | None = None):
-        super().__init__(generators, order)
+    def __init__(self, generators: Any, shape: tuple[int, ...], order: int | None = None, about: float | None = None):
+        super().__init__(generators, order, about)
         self.shape = tuple(shape)
 
     @property
@@ -104,7 +104,7 @@ def group_of(labels: Any) -> Automorphisms:
     for g in generators:
         if not keeps(g, labels):
             raise GroupError(explain(f"the permutation {g.tolist()}", "one that keeps the pattern", "report this: nauty was misled"))
-    return Automorphisms(generators, tuple(labels.shape), found.size if found.size < EXACT else None)
+    return Automorphisms(generators, tuple(labels.shape), found.size if found.size < EXACT else None, found.magnitude)
 
 
 def keeps(g: Tensor, labels: Tensor) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..auditing.randomization import Randomization
+from ..auditing.saving import Saved, plain, written
 from ..errors import GroupError
 from .candidates import TRIVIAL
 from .results import LEVEL, Retest, Sharing
@@ -19,7 +19,7 @@ SHOWN = 6
 
 
 @dataclass(frozen=True, repr=False)
-class FoundSymmetry:
+class FoundSymmetry(Saved):
     """What :class:`SymmetryFinder` found.
 
     Attributes:
@@ -110,22 +110,13 @@ class FoundSymmetry:
             "gap": self.sharing.gap,
             "candidates": [asdict(row) for row in self.sharing.table],
         }
-        return _finite(found)
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """All findings as JSON, also written to ``path`` when given."""
-        text = json.dumps(self.to_dict(), indent=2, allow_nan=False)
-        if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
-        return text
+        return plain(found)
 
     def to_html(self, path: str | Path) -> Path:
         """Write one self-contained page: the verdict, the ranked candidates, the pattern, the generators."""
         from .page import page
 
-        target = Path(path)
-        target.write_text(page(self), encoding="utf-8")
-        return target
+        return written(path, page(self))
 
     def __repr__(self) -> str:
         return f"FoundSymmetry({self.verdict})"
@@ -190,11 +181,3 @@ def cycles(permutation: list[int]) -> str:
         if len(cycle) > 1:
             told += f"({' '.join(map(str, cycle))})" if start == cycle[0] else ""
     return told or "()"
-
-
-def _finite(x: Any) -> Any:
-    if isinstance(x, float):
-        return x if math.isfinite(x) else None
-    if isinstance(x, dict):
-        return {key: _finite(value) for key, value in x.items()}
-    return [_finite(value) for value in x] if isinstance(x, (list, tuple)) else x

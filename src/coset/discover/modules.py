@@ -112,7 +112,13 @@ class ModuleSharing:
     module: nn.Module = field(repr=False)
 
     def signature(self, name: str) -> Signature:
-        """The type of the maps with the pattern of one parameter; ``.group`` is all that keeps it."""
+        """The type of the maps with the pattern of one parameter; ``.group`` is all that keeps it.
+
+        Raises:
+            InputError: for a parameter that was not looked at.
+        """
+        if name not in self.labels:
+            raise InputError(explain(f"the parameter {name!r}", f"one of {list(self.labels)}", "name one that was given to bilevel()"))
         return group_of(canonical(self.labels[name])).signature
 
     def retest(self, losses: Callable[[Net], Tensor]) -> Retest:
@@ -186,7 +192,7 @@ def bilevel(
     best, least = None, math.inf
     for _ in range(method.restarts):
         track = Track(problem, trained)
-        scores = started(problem.count, problem.count, method.generator, problem.dtype)
+        scores = started(problem.count, problem.count, method.generator, problem.dtype).to(problem.device)
         scores, _ = method.descend(problem.train, problem.validation, scores, track.solution)
         labels = rounded(scores)
         value = float(validation_loss(problem.net(problem.hard(labels), problem.fitted(labels, trained, train_loss))))
@@ -209,7 +215,7 @@ class Problem:
         self.known = {name: x.detach() for name, x in known.items()}
         self.others = tuple(name for name in known if name not in names)
         self.count = sum(self.known[name].numel() for name in names)
-        self.dtype = self.known[names[0]].dtype
+        self.dtype, self.device = self.known[names[0]].dtype, self.known[names[0]].device
         self.objectives, self.decay = objectives, decay
         for objective in self.objectives:
             value = objective(_bound(module, self.known))
@@ -242,7 +248,7 @@ class Problem:
 
     def hard(self, labels: Tensor) -> Tensor:
         """The assignment of a partition."""
-        return indicator(labels).to(self.dtype)
+        return indicator(labels).to(self.device, self.dtype)
 
     def fitted(self, labels: Tensor, inner: Inner, objective: Objective) -> Tensor:
         """Inner parameters trained under a partition until the loss stands still."""

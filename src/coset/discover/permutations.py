@@ -10,25 +10,24 @@ import torch
 from torch import Tensor
 
 from ..errors import GroupError, describe, explain
-from ..groups.base import Finite
-from ..groups.maps import Homomorphism, identity_map
 from ..groups.numeric import Device, Dtype, integers, place
+from ..groups.permuting import Permuting
 from ..groups.symmetric import refuse_long_list
-from .schreier import Level, chain, sift
+from .schreier import Level, agrees, chain, orbit_lengths, sift
 
 SMALL, LONG = 64, 10**15
 """``repr`` works an order out for at most so many things, and writes out orders below this."""
 
 
-class Permutations(Finite):
+class Permutations(Permuting):
     """The group that some permutations of n things generate, by its chain of stabilizers.
 
-    Elements: integer vectors p (..., n) with (g x)[p[i]] = x[i], hence compose(p, q) = p[q]. Unlike
-    ``groups.Generated`` it does not list its elements: order and uniform samples come from the chain.
+    Unlike ``groups.Generated`` it does not list its elements: order and uniform samples come from the chain.
 
     Args:
         generators: (k, n) integers; none of them, shape (0, n), is the trivial group.
         order: the number of elements where it is known; it is checked when the chain is built.
+        about: the logarithm of the order, where that is known to 1e-9; the order is worked out exactly from it, fast.
 
     Raises:
         GroupError: when a row is no permutation; when the order turns out to be another one.
@@ -39,17 +38,15 @@ class Permutations(Finite):
         362880
     """
 
-    permutes = True
-
-    def __init__(self, generators: Any, order: int | None = None):
+    def __init__(self, generators: Any, order: int | None = None, about: float | None = None):
         self.generators = checked(generators)
         self.n = self.generators.shape[1]
-        self.known = order
+        self.known, self.about = order, about
 
     @cached_property
     def levels(self) -> list[Level]:
         """The chain of stabilizers."""
-        levels = chain(self.generators, self.known)
+        levels = chain(self.generators, self.known, self.about)
         order = math.prod(len(level.cosets) for level in levels)
         if self.known is not None and order != self.known:
             raise GroupError(explain(f"generators of {order} elements", f"{self.known} elements, as declared", "correct the order"))
@@ -58,7 +55,10 @@ class Permutations(Finite):
     @cached_property
     def order(self) -> int:  # type: ignore[override]
         """The number of elements, exactly."""
-        return self.known if self.known is not None else math.prod(len(level.cosets) for level in self.levels)
+        if self.known is not None:
+            return self.known
+        quick = math.prod(orbit_lengths(self.generators))
+        return quick if agrees(quick, None, self.about) else math.prod(self.orbits())
 
     @cached_property
     def selective(self) -> bool:  # type: ignore[override]
@@ -109,31 +109,6 @@ class Permutations(Finite):
     def identity(self, *batch: int, dtype: Dtype = None, device: Device = None) -> Tensor:
         """The neutral element, repeated over the batch axes."""
         return torch.arange(self.n, device=device).expand(*batch, self.n).clone()
-
-    def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The product g[h]: first h, then g."""
-        g, h = torch.broadcast_tensors(g, h)
-        return g.gather(-1, h)
-
-    def inverse(self, g: Tensor) -> Tensor:
-        """The inverse of g."""
-        return g.argsort(-1)
-
-    def distance(self, g: Tensor, h: Tensor) -> Tensor:
-        """The number of things that are sent elsewhere."""
-        return (g != h).sum(-1).to(torch.get_default_dtype())
-
-    def batch(self, g: Tensor) -> torch.Size:
-        """The leading batch axes of an element."""
-        return g.shape[:-1]
-
-    def permutation(self, g: Tensor) -> Tensor:
-        """The index permutation of g, shape (..., n)."""
-        return g
-
-    def components(self) -> dict[str, Homomorphism]:
-        """The named subgroups that an audit reports."""
-        return {"permutation": identity_map(self)}
 
     def parameters(self) -> tuple[Any, ...]:
         """The generators."""

@@ -10,6 +10,8 @@ from torch import Tensor
 
 WIDTH, CLEAN, WARM = 64, 2, 40
 """Random elements that are sifted at once, rounds that must bring nothing new before the chain is verified, first multiplications."""
+NEAR = 1e-9
+"""How near the logarithm of an order has to be known."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +50,33 @@ def sift(levels: list[Level], g: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(numbers, 1) if numbers else g.new_zeros(len(g), 0), g
 
 
-def chain(generators: Tensor, order: int | None = None) -> list[Level]:
+def chain(generators: Tensor, order: int | None = None, about: float | None = None) -> list[Level]:
     """The stabilizer chain of the group that permutations (k, n) generate.
 
     Random products fill the chain; then every Schreier generator is sifted, which proves it complete. A known order
-    proves it as well.
+    proves it as well, even one that is known to some digits only: a chain that lacks elements has an orbit that is too
+    short, hence a product that is too small by a factor of n / (n - 1) or more.
 
     Args:
         generators: int64 permutations.
         order: of the group, where it is known.
+        about: the logarithm of the order, where that is known within ``NEAR``.
     """
     n = generators.shape[1]
-    unit = torch.arange(n)
-    strong = generators[(generators != unit).any(1)]
+    strong = _moving(generators)
     levels = build(strong)
     random = torch.Generator().manual_seed(0)
+    if _full(levels, order, about):
+        return levels
     pool = _mixed(_pool(strong, n), random, WARM)
     clean = 0
-    while clean < CLEAN and len(strong) and math.prod(len(level.cosets) for level in levels) != order:
+    while clean < CLEAN and len(strong) and not _full(levels, order, about):
         fresh = _residues(levels, _mixed(pool, random, 4))
         clean = 0 if len(fresh) else clean + 1
         if len(fresh):
             strong = torch.cat([strong, fresh])
             levels = build(strong)
-    while math.prod(len(level.cosets) for level in levels) != order:
+    while not _full(levels, order, about):
         fresh = _missing(levels, strong)
         if not len(fresh):
             break
@@ -80,15 +85,48 @@ def chain(generators: Tensor, order: int | None = None) -> list[Level]:
     return levels
 
 
+def _full(levels: list[Level], order: int | None, about: float | None) -> bool:
+    return agrees(math.prod(len(level.cosets) for level in levels), order, about)
+
+
+def agrees(product: int, order: int | None, about: float | None) -> bool:
+    """Whether a product of orbit lengths is the order of the group, where that is known."""
+    return product == order or (about is not None and abs(math.log(product) - about) < NEAR)
+
+
+def orbit_lengths(strong: Tensor) -> list[int]:
+    """The lengths of the orbits that :func:`build` would find, without their representatives."""
+    lengths, strong = [], _moving(strong)
+    while len(strong):
+        base = _first_moved(strong)
+        seen = torch.zeros(strong.shape[1], dtype=torch.bool)
+        edge = torch.tensor([base])
+        while len(edge):
+            seen[edge] = True
+            images = torch.unique(strong[:, edge])
+            edge = images[~seen[images]]
+        lengths.append(int(seen.sum()))
+        strong = strong[strong[:, base] == base]
+    return lengths
+
+
 def build(strong: Tensor) -> list[Level]:
     """Orbits and coset representatives for a set of strong generators, base points being the first ones moved."""
     levels = []
     while len(strong):
-        moved = (strong != torch.arange(strong.shape[1])).any(0)
-        base = int(moved.to(torch.int64).argmax())
+        base = _first_moved(strong)
         levels.append(_orbit(base, strong))
         strong = strong[strong[:, base] == base]
     return levels
+
+
+def _moving(generators: Tensor) -> Tensor:
+    """Those that are not the identity."""
+    return generators[(generators != torch.arange(generators.shape[1])).any(1)]
+
+
+def _first_moved(strong: Tensor) -> int:
+    return int((strong != torch.arange(strong.shape[1])).any(0).to(torch.int64).argmax())
 
 
 def _orbit(base: int, generators: Tensor) -> Level:
@@ -98,11 +136,11 @@ def _orbit(base: int, generators: Tensor) -> Level:
     found = [torch.arange(n)[None]]
     edge, size = found[0], 1
     while len(edge):
-        products = generators[:, edge].reshape(-1, n)  # s u: first u, then s
-        points = products[:, base]
-        fresh = torch.nonzero(place[points] < 0).flatten()
-        first = torch.full((n,), len(points)).scatter_reduce(0, points[fresh], fresh, "amin")
-        edge = products[first[first < len(points)]]
+        images = generators[:, edge[:, base]].flatten()  # of s u, for every s and u: first u, then s
+        fresh = torch.nonzero(place[images] < 0).flatten()
+        first = torch.full((n,), len(images)).scatter_reduce(0, images[fresh], fresh, "amin")
+        chosen = first[first < len(images)]
+        edge = generators[chosen // len(edge)].gather(1, edge[chosen % len(edge)])
         place[edge[:, base]] = torch.arange(size, size + len(edge))
         size += len(edge)
         found.append(edge)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,11 +33,13 @@ class Label:
         order: (n,) the node at each canonical place.
         generators: (k, n) automorphisms, node i goes to ``generators[:, i]``.
         size: the order of the group, to 15 digits, at most ``MOST``.
+        magnitude: the logarithm of the order, to 14 digits, whatever its size.
     """
 
     order: Array
     generators: Array
     size: int
+    magnitude: float = 0.0
 
 
 def label_graph(graph: Coloured, largest: int = LARGEST) -> Label:
@@ -58,7 +61,7 @@ def label_graph(graph: Coloured, largest: int = LARGEST) -> Label:
     generators[:, kept] = kept[inner.generators]
     rank = np.zeros(n, dtype=np.int64)
     rank[kept[inner.order]] = np.arange(len(kept))
-    return Label(np.lexsort((rank, colour)), generators, inner.size)
+    return Label(np.lexsort((rank, colour)), generators, inner.size, inner.magnitude)
 
 
 def remainder(graph: Coloured, colour: Array) -> tuple[Coloured, Array]:
@@ -97,7 +100,8 @@ def _ask_nauty(graph: Coloured, largest: int) -> Label:
     generators, mantissa, exponent, _, _ = pynauty.autgrp(task)
     order = np.asarray(pynauty.canon_label(task)[:n], dtype=np.int64)
     moved = np.asarray(generators, dtype=np.int64).reshape(-1, n * layers)[:, :n]
-    return Label(order, moved, min(round(mantissa * 10**exponent) if exponent < 19 else MOST, MOST))
+    size = min(round(mantissa * 10**exponent) if exponent < 19 else MOST, MOST)
+    return Label(order, moved, size, math.log(mantissa) + exponent * math.log(10))
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,10 @@ class Learned(Frame):
             noise: for the network.
             sized: compare vectors with the size of the inputs, to see where they are rounding noise.
         """
+        return self._retracted(self._raw(centred, noise), centred, self._retractions, sized)
+
+    def _raw(self, centred: Centred, noise: Tensor | None) -> tuple[Tensor, ...]:
+        """What the network says, one entry for each factor."""
         raw = self.network(centred.inputs, noise)
         if hasattr(self.group, "factors"):
             if not isinstance(raw, (tuple, list)) or len(raw) != len(self._factors):
@@ -163,8 +167,12 @@ class Learned(Frame):
             raise FrameError(
                 explain(f"{_named(raw[0])} from the network on {self.group}", "a tensor for each factor", "return scores or vectors")
             )
+        return tuple(raw)
+
+    def _retracted(self, raw: tuple[Tensor, ...], centred: Centred, retractions: tuple[Retraction, ...], sized: bool) -> Retracted:
+        """Raw outputs as elements, by one retraction for each factor."""
         scale = self._size(centred) if sized else None
-        parts = [one(value, centred.at, scale) for one, value in zip(self._retractions, raw, strict=True)]
+        parts = [one(value, centred.at, scale) for one, value in zip(retractions, raw, strict=True)]
         if len(parts) == 1:
             return parts[0]
         finite = torch.stack([part.finite for part in parts]).all(0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..actions.layout import Layout
 from ..errors import FrameError, describe, explain
 from ..groups.base import Group
-from .orthonormal import form, special
+from .orthonormal import GramSchmidt, form, special
 from .retracted import Retracted, Retraction
 
 
@@ -21,7 +21,8 @@ class OrbitDistance(Retraction):
     The loss ``orbit`` = |I(M) - I(1)|^2 is zero exactly on the group when I separates orbits; it keeps the inputs of the
     model near the orbit. For groups that keep a form J the invariants are M^T J M, beside the determinant where all
     elements have determinant one, and the inverse is J M^T J, with which invariant outputs are invariant whatever M is,
-    and other outputs as far as M is on the group: ``exact`` is False.
+    and other outputs as far as M is on the group: ``exact`` is False. In ``eval()`` a ``Probabilistic`` frame ties its noise to
+    an element of the group, which the group's own retraction makes of the network's vectors without noise.
 
     Args:
         invariants: maps matrices (R, d, d) to (R, ...); those above when left out.
@@ -69,3 +70,30 @@ class OrbitDistance(Retraction):
             if special(self.group):  # type: ignore[arg-type]
                 apart = torch.cat([apart.flatten(1), torch.linalg.det(matrix).unsqueeze(1) - 1], 1)
         return apart.abs().square().flatten(1).sum(1)
+
+
+class Unit(Retraction):
+    """The neutral element, whatever the network says: the anchor of noise that the group leaves alone."""
+
+    def prepare(self, group: Group) -> None:
+        """Any matrix group will do."""
+
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
+        """The identity matrices."""
+        kind = torch.complex128 if raw.is_complex() else torch.float64
+        never = torch.zeros(at.samples, dtype=torch.bool, device=raw.device)
+        unit = torch.eye(raw.shape[-1], dtype=kind, device=raw.device).expand(at.samples, -1, -1)
+        return Retracted(unit, ~never, never, never)
+
+
+def into_the_group(own: Retraction) -> Retraction:
+    """What makes elements of the group from the outputs that ``own`` takes, for noise to be tied to.
+
+    Groups that stretch or rescale leave noise alone: no law of noise is kept by them.
+    """
+    group: Group = own.group  # type: ignore[assignment]
+    if own.exact:
+        return own
+    if group.orthogonal or group.unitary or group.lorentzian:
+        return GramSchmidt().bind(group)
+    return Unit().bind(group) if group.stretches or group.rescales else own

@@ -19,6 +19,7 @@ from .base import device_of, traced
 from .coupling import Anchors, exact_frame, plain, settle, spread
 from .learned import Centred, Learned, Network
 from .noise import Noise, Place, default_noise
+from .orbit_distance import into_the_group
 from .retracted import Retracted, Retraction, Score, rows_of_draws
 from .scores import Scores
 from .until import Samples, Until, checked_samples, first_draws
@@ -35,7 +36,7 @@ class Probabilistic(Learned):
     While training every call draws fresh noise, and gradients reach the network along the path of the noise: through the
     matrices, and straight through the soft sort for permutations (in ``eval()`` gradients are the true ones).
 
-    In ``eval()`` the noise is fixed and *coupled*: g0 = q(x, no noise) moves it, so that every sampled element
+    In ``eval()`` the noise is fixed and *coupled*: g0 = q(x, no noise), retracted into the group, moves it, so that every sampled element
     q(x, g0 noise) = g0 q(g0^-1 x, noise) is equivariant by itself (computed on the right, where no noise is moved). The
     symmetrized model is then exactly equivariant at every k, still unbiased over seeds, with the variance of independent
     draws. Where g0 is not determined (equal scores, dependent vectors, as at symmetric inputs) an exact frame of the
@@ -119,6 +120,7 @@ class Probabilistic(Learned):
         self._noise = self.noise or default_noise(group)
         self._noise.fits(group)
         self._exact_frame = exact_frame(self.source, self.target) if self.coupled else None  # type: ignore[arg-type]
+        self._anchoring = tuple(map(into_the_group, self._retractions))
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The measure of k draws."""
@@ -192,8 +194,13 @@ class Probabilistic(Learned):
         """The elements that fixed noise is tied to; None where the group leaves noise alone."""
         if not self._noise.moves(place):
             return None
-        found = self.retract(centred, self._noise.zero(place), sized=True)
-        elements = self.placed(rows_of_draws(found.elements, centred.at.samples), centred.shift)
+        raw = self._raw(centred, self._noise.zero(place))
+        found = self._retracted(raw, centred, self._anchoring, sized=True)
+        moving = found.elements
+        if not self._on_group:  # where the vectors span no element of the group, their matrices keep invariance all the same
+            loose = self._retracted(raw, centred, self._retractions, sized=True).elements
+            moving = tree_map(lambda g, m: torch.where(found.tied.reshape(-1, *[1] * (g.dim() - 1)), m, g), moving, loose)
+        elements = self.placed(rows_of_draws(moving, centred.at.samples), centred.shift)
         start = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
         if traced(inputs):
             return start

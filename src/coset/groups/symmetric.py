@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..errors import GroupError, explain
-from .base import Finite, Group
+from .base import Group
 from .listed import Listed
 from .maps import Homomorphism, identity_map, subgroup
 from .numeric import Device, Dtype, normal, place, real, signs, size, wide
 from .orthogonal import Orthogonal
+from .permuting import Permuting
 
 LARGEST_LIST = 10_000_000
 """How many numbers ``elements()`` may hold before it refuses."""
@@ -57,7 +58,7 @@ def refuse_long_list(group: Group, order: int, width: int) -> None:
         )
 
 
-class Symmetric(Finite):
+class Symmetric(Permuting):
     """S_n: permutations of n things; without n it acts on any number of them.
 
     Elements: integer vectors p (..., n) with (g x)[p[i]] = x[i], hence compose(p, q) = p[q].
@@ -74,8 +75,6 @@ class Symmetric(Finite):
         >>> Symmetric().at(4).order
         24
     """
-
-    permutes = True
 
     def __init__(self, n: int | None = None):
         self.n = None if n is None else size("Symmetric", n)
@@ -123,31 +122,6 @@ class Symmetric(Finite):
         """The neutral element, repeated over the batch axes."""
         n = self._fixed("the identity")
         return torch.arange(n, device=device).expand(*batch, n).clone()
-
-    def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The product g[h]: first h, then g."""
-        g, h = torch.broadcast_tensors(g, h)
-        return g.gather(-1, h)
-
-    def inverse(self, g: Tensor) -> Tensor:
-        """The inverse of g."""
-        return g.argsort(-1)
-
-    def distance(self, g: Tensor, h: Tensor) -> Tensor:
-        """The number of things that are sent elsewhere."""
-        return (g != h).sum(-1).to(torch.get_default_dtype())
-
-    def batch(self, g: Tensor) -> torch.Size:
-        """The leading batch axes of an element."""
-        return g.shape[:-1]
-
-    def permutation(self, g: Tensor) -> Tensor:
-        """The index permutation of g, shape (..., n)."""
-        return g
-
-    def components(self) -> dict[str, Homomorphism]:
-        """The named subgroups that an audit reports."""
-        return {"permutation": identity_map(self)}
 
     def parameters(self) -> tuple[int, ...]:
         """The constructor arguments."""
