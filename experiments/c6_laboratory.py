@@ -16,7 +16,10 @@ from torch import Tensor
 from coset import actions, discover, groups, nn
 
 NOISE = 0.5
-CHOSEN = "The level of the F test, 0.001, was chosen after a first run of these seeds at 0.01 missed 4 of the 36 rows."
+CHOSEN = (
+    "The level of the F test, 0.001, was chosen after a first run of seed 0 at 0.01 missed 4 of the 36 rows; "
+    "other seeds had no part in that choice."
+)
 
 
 def library(n: int) -> dict[str, object]:

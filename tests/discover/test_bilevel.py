@@ -15,14 +15,6 @@ from coset.errors import InputError
 SOLVERS = [discover.Exact(), discover.ConjugateGradient(), discover.Neumann(steps=4000, factor=0.05)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def seeded(number=0):
     return torch.Generator().manual_seed(number)
 
@@ -199,3 +191,12 @@ def test_bad_input():
         discover.Bilevel(steps=0)
     with pytest.raises(InputError, match="share"):
         discover.Bilevel(share=1.0)
+
+
+def test_the_group_of_an_unknown_parameter():
+    net = torch.nn.Linear(2, 1, dtype=torch.float64)
+    x, y = normal(20, 2), normal(20, 1, number=1)
+    method = discover.Bilevel(steps=2, restarts=1, generator=seeded())
+    found = discover.bilevel(net, ["weight"], lambda f: (f(x) - y).square().mean(), lambda f: (f(x) - y).square().mean(), method)
+    with pytest.raises(InputError, match=r"(?s)the parameter 'bias'.*one of \['weight'\]"):
+        found.signature("bias")

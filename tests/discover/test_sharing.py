@@ -20,14 +20,6 @@ CELLS = [(2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (5, 2), (5, 3), (5, 4), (5, 5),
 """(K, r): dimension and number of values, as in the Gaussian study."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def seeded(number=0):
     return torch.Generator().manual_seed(number)
 

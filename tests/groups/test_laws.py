@@ -19,14 +19,6 @@ DTYPES = [torch.float32, torch.float64]
 EVERY = [laws.axioms, laws.distances, laws.broadcasting, laws.dtypes, laws.devices, laws.reproducible]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def names(value):
     return str(value) if isinstance(value, (Group, torch.dtype)) else getattr(value, "__name__", None)
 
