@@ -77,6 +77,28 @@ class PointsOfImage(nn.Module):
         return self.inner(points, noise)[1]
 
 
+class Sided(nn.Module):
+    """Vectors of an image (B, 2, 2) mixed with themselves turned by a quarter, so that they can tell an image from its mirror image.
+
+    The vectors of ``PointsOfImage`` reflect as images do, so that of their pairs one half turns left and one half right; a quarter turn
+    commutes with rotations and not with reflections.
+
+    Args:
+        noise: random vectors for each image.
+    """
+
+    def __init__(self, noise: int):
+        super().__init__()
+        self.inner = PointsOfImage(noise)
+        self.plain = nn.Parameter(torch.tensor([[1.0, 0.0], [0.0, 0.5]]))
+        self.turned = nn.Parameter(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
+
+    def forward(self, images: Tensor, noise: Tensor | None) -> Tensor:
+        """The vectors; noise (B, c, 2) or None."""
+        v = self.inner(images, noise)
+        return self.plain @ v + self.turned @ torch.stack([-v[..., 1], v[..., 0]], -1)
+
+
 def kernels(width: float, radius: int = 6) -> Tensor:
     """A Gaussian of a width in pixels, and its slopes to the right and up, (3, 2 r + 1, 2 r + 1)."""
     line = torch.arange(-radius, radius + 1, dtype=torch.float64)

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from _labelled import Labelled
 from _results import Experiment, data
-from _rotated_mnist_models import Convolutions, PointsOfImage
+from _rotated_mnist_models import Convolutions, PointsOfImage, Sided
 from _short_training import OUT, trained
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -107,7 +107,7 @@ def rows(draws: int) -> dict[str, Row]:
         **eighths(8),
         "Canonicalizer, SO(2)": Row(SO2, lambda net: frames.Canonicalizer(net), points(0)),  # type: ignore[arg-type]
         "Probabilistic, GramSchmidt": Row(SO2, sampled(frames.GramSchmidt()), points(NOISE), calls=draws),
-        "Probabilistic, OrbitDistance": Row(SO2, sampled(frames.OrbitDistance()), points(NOISE), orbit=ORBIT, calls=draws),
+        "Probabilistic, OrbitDistance": Row(SO2, sampled(frames.OrbitDistance()), lambda: Sided(NOISE), orbit=ORBIT, calls=draws),
     }
 
 
