@@ -281,7 +281,7 @@ def test_a_matrix_off_the_group_still_gives_invariance():
     assert torch.allclose(exact.mT @ eta @ exact, eta.expand_as(exact), atol=1e-9)
 
 
-@pytest.mark.parametrize("group", [SO3, O3, groups.SpecialUnitary(3)], ids=str)
+@pytest.mark.parametrize("group", [SO3, O3, groups.SpecialUnitary(3), groups.Octahedral(), groups.SignFlips(3)], ids=str)
 def test_the_orbit_distance_has_the_same_law_in_eval_as_in_training(group):
     """Noise is tied to an element of the group: matrices far from it must neither shrink nor stretch it."""
     source = actions.Vectors(group)
@@ -289,12 +289,41 @@ def test_the_orbit_distance_has_the_same_law_in_eval_as_in_training(group):
     def loose(x, noise):  # tiny without noise, of the size of the noise with it
         return 1e-3 * x[:, :3] + noise.reshape(len(x), -1, 3)[:, :3]
 
-    frame = frames.Probabilistic(loose, frames.OrbitDistance(), frames.NormalVectors(1), 500).bind(source)
+    invariants = (lambda m: m.mT @ m) if group.finite else None
+    frame = frames.Probabilistic(loose, frames.OrbitDistance(invariants), frames.NormalVectors(1), 500).bind(source)
     x = drawn(4, 5, 3).to(torch.complex128 if group.complex else torch.float64)
     h = group.sample(4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     size = {mode: frame.train(mode)(x).elements.abs().square().sum((-2, -1)).mean(0) for mode in (True, False)}
     assert torch.allclose(size[False], size[True], rtol=0.15)  # means of 500 chi-squares with 9 or 18 degrees of freedom: 2 % each
     assert torch.allclose(frame(source.act(h, x)).elements, h @ frame(x).elements, atol=1e-9)
+
+
+def test_a_tie_in_one_factor_keeps_the_anchor_of_the_other():
+    """Equal scores leave the order open, and not the matrix: there is no exact frame to fall back on."""
+    source = actions.Vectors(S * groups.SpecialUnitary(3))
+
+    def network(x, noise):
+        noise = noise.sum(2)
+        return x.abs().square().sum(-1) + noise.abs().square().sum(-1), 1e-3 * x[:, :3] + noise[:, :3]
+
+    frame = frames.Probabilistic(network, (frames.Argsort(), frames.OrbitDistance()), frames.NormalVectors(), 400).bind(source)
+    x = drawn(2, 5, 3).to(torch.complex128)
+    x[1] /= x[1].norm(dim=-1, keepdim=True)
+    size = {mode: frame.train(mode)(x).elements[1].abs().square().mean((0, 2, 3)) for mode in (True, False)}
+    assert torch.allclose(size[False], size[True], rtol=0.15)
+    assert frame(x).scores["unsettled"].tolist() == [False, True]
+
+
+def test_invariants_of_one_number():
+    v = drawn(4, 3, 3)
+    group = groups.SpecialLinear(3)
+    found = frames.OrbitDistance(torch.linalg.det).bind(group)(v, actions.Vectors(group).layout(v)).scores["orbit"]()
+    assert torch.allclose(found, (torch.linalg.det(v) - 1).square())
+
+
+def test_the_orbit_distance_wants_elements_that_are_matrices():
+    with pytest.raises(FrameError, match="a matrix group"):
+        frames.Probabilistic(lambda x, noise: x, frames.OrbitDistance(lambda m: m)).bind(actions.Vectors(groups.Cyclic(4)))
 
 
 def test_the_orbit_distance_beside_permutations_and_a_group_without_a_retraction():

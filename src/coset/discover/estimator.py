@@ -126,7 +126,7 @@ class SymmetryFinder:
         retest = found.retest(other[0], other[1], other[2], freedom=_freedom(other))
         report = FoundSymmetry(found, retest, moment.statistic, len(first), len(second))
         if report.claimed and not report.trivial and self.statistic is cross_moment:
-            report = replace(report, pairs=pairs_test(x[second], outputs[second], found.signature, self.seed))
+            report = replace(report, pairs=pairs_test(x[order], outputs[order], found.signature, self.seed))
         self._keep(report, found, x.shape[1])
         return self
 

@@ -27,7 +27,7 @@ class FoundSymmetry(Saved):
         retest: its test on the second.
         statistic: what was looked at, (n,) or (m, n).
         chosen_on, tested_on: how many samples each part has.
-        pairs: the test, on the second part, that inputs and outputs together are as likely when both are moved; None where there was none.
+        pairs: the test, on all samples, that inputs and outputs together are as likely when both are moved; None where there was none.
     """
 
     sharing: Sharing
@@ -75,7 +75,8 @@ class FoundSymmetry(Saved):
         if not self.claimed:
             why = self.retest.verdict.removeprefix("cannot tell: ")
             return f"cannot tell: {self.name} was chosen on {self.chosen_on} samples; on the others: {why}"
-        return f"{self.sharing.verdict}; on {self.tested_on} other samples it holds too (p = {self.retest.p_value:.2g})"
+        moved = "" if self.pairs is None else f", nor are pairs (x, y) when both are moved (p = {self.pairs.p_value:.2g})"
+        return f"{self.sharing.verdict}; on {self.tested_on} other samples it is not rejected (p = {self.retest.p_value:.2g}){moved}"
 
     def generators(self) -> list[list[int]]:
         """Permutations that generate the group that was chosen; none where it is no group of permutations."""

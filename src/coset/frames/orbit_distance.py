@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from ..actions.layout import Layout
 from ..errors import FrameError, describe, explain
 from ..groups.base import Group
 from .orthonormal import GramSchmidt, form, special
-from .retracted import Retracted, Retraction
+from .retracted import Retracted, Retraction, rounding
 
 
 class OrbitDistance(Retraction):
@@ -43,7 +45,8 @@ class OrbitDistance(Retraction):
     def prepare(self, group: Group) -> None:
         """Refuse groups without matrices, and groups without a form where no invariants are given."""
         keeps = group.orthogonal or group.unitary or group.lorentzian
-        if group.dim is None or group.permutes or not (keeps or self.invariants):
+        listed = group.finite and not (isinstance(one := group.identity(), Tensor) and one.dim() == 2)  # elements that are no matrices
+        if group.dim is None or group.permutes or listed or not (keeps or self.invariants):
             raise FrameError(
                 explain(f"{self} for {group}", "a matrix group that keeps a form, or invariants that tell its orbits apart", "pass them")
             )
@@ -69,7 +72,7 @@ class OrbitDistance(Retraction):
             apart = matrix.mH @ (eta.to(matrix.dtype)[:, None] * matrix) - torch.diag_embed(eta).to(matrix.dtype)
             if special(self.group):  # type: ignore[arg-type]
                 apart = torch.cat([apart.flatten(1), torch.linalg.det(matrix).unsqueeze(1) - 1], 1)
-        return apart.abs().square().flatten(1).sum(1)
+        return apart.abs().square().reshape(apart.shape[0], -1).sum(1)
 
 
 class Unit(Retraction):
@@ -86,14 +89,52 @@ class Unit(Retraction):
         return Retracted(unit, ~never, never, never)
 
 
-def into_the_group(own: Retraction) -> Retraction:
+class Nearest(Retraction):
+    """The element of a finite group of matrices that is nearest to the matrix of the rows: g of the largest tr(g^T M)."""
+
+    def prepare(self, group: Group) -> None:
+        """Any finite group of matrices will do."""
+
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
+        """The nearest elements; tied where two are equally near."""
+        group: Any = self.group
+        every = group.matrix(group.elements(dtype=torch.float64, device=raw.device))
+        matrix = raw.mT.to(torch.float64)
+        near = torch.einsum("kij,bij->bk", every, matrix)
+        best = near.topk(min(2, near.shape[1]), 1)
+        apart = best.values[:, 0] - best.values[:, -1]
+        size = matrix.detach().abs().amax((1, 2))
+        tied = (apart <= rounding(raw) * size) & (near.shape[1] > 1)
+        return Retracted(every[best.indices[:, 0]], torch.isfinite(size), tied, torch.zeros_like(tied))
+
+
+class Anchor(Retraction):
+    """Elements of the group from the outputs that another retraction takes; where they are tied, the other's own values."""
+
+    def __init__(self, own: Retraction, into: Retraction):
+        self.own, self.into = own, into
+
+    def prepare(self, group: Group) -> None:
+        """Both parts are bound."""
+
+    def __call__(self, raw: Tensor, at: Layout, scale: Tensor | None = None) -> Retracted:
+        """The elements, with what ``into`` says of them."""
+        found, loose = self.into(raw, at, scale), self.own(raw, at, scale).elements
+        return replace(found, elements=torch.where(found.tied[:, None, None], loose, found.elements), scores={})
+
+
+def into_the_group(own: Retraction, turns_noise: bool) -> Retraction:
     """What makes elements of the group from the outputs that ``own`` takes, for noise to be tied to.
 
-    Groups that stretch or rescale leave noise alone: no law of noise is kept by them.
+    Args:
+        own: a bound retraction.
+        turns_noise: whether the matrices of the group move the noise.
     """
     group: Group = own.group  # type: ignore[assignment]
     if own.exact:
         return own
     if group.orthogonal or group.unitary or group.lorentzian:
-        return GramSchmidt().bind(group)
-    return Unit().bind(group) if group.stretches or group.rescales else own
+        return Anchor(own, GramSchmidt().bind(group))
+    if group.finite:
+        return Anchor(own, Nearest().bind(group))
+    return own if turns_noise else Unit().bind(group)

@@ -18,7 +18,7 @@ from ..tree import Tree, first, tree_map
 from .base import device_of, traced
 from .coupling import Anchors, exact_frame, plain, settle, spread
 from .learned import Centred, Learned, Network
-from .noise import Noise, Place, default_noise
+from .noise import Noise, NormalVectors, Place, default_noise
 from .orbit_distance import into_the_group
 from .retracted import Retracted, Retraction, Score, rows_of_draws
 from .scores import Scores
@@ -120,7 +120,8 @@ class Probabilistic(Learned):
         self._noise = self.noise or default_noise(group)
         self._noise.fits(group)
         self._exact_frame = exact_frame(self.source, self.target) if self.coupled else None  # type: ignore[arg-type]
-        self._anchoring = tuple(map(into_the_group, self._retractions))
+        turns = isinstance(self._noise, NormalVectors)
+        self._anchoring = tuple(into_the_group(one, turns) for one in self._retractions)
 
     def measure(self, inputs: Tree, at: Layout) -> Measure:
         """The measure of k draws."""
@@ -194,13 +195,8 @@ class Probabilistic(Learned):
         """The elements that fixed noise is tied to; None where the group leaves noise alone."""
         if not self._noise.moves(place):
             return None
-        raw = self._raw(centred, self._noise.zero(place))
-        found = self._retracted(raw, centred, self._anchoring, sized=True)
-        moving = found.elements
-        if not self._on_group:  # where the vectors span no element of the group, their matrices keep invariance all the same
-            loose = self._retracted(raw, centred, self._retractions, sized=True).elements
-            moving = tree_map(lambda g, m: torch.where(found.tied.reshape(-1, *[1] * (g.dim() - 1)), m, g), moving, loose)
-        elements = self.placed(rows_of_draws(moving, centred.at.samples), centred.shift)
+        found = self._retracted(self._raw(centred, self._noise.zero(place)), centred, self._anchoring, sized=True)
+        elements = self.placed(rows_of_draws(found.elements, centred.at.samples), centred.shift)
         start = plain(tree_map(lambda leaf: leaf[0], elements), found.tied)
         if traced(inputs):
             return start
