@@ -158,9 +158,28 @@ def test_orders_of_patterns_beyond_floats_are_exact(labels, order):
     assert bool(group.contains(group.haar(3, generator=torch.Generator().manual_seed(0))).all())
 
 
-def test_a_wrong_magnitude_is_not_believed():
-    assert discover.Permutations(KNOWN["S5"][0], about=math.log(60)).order == 120
-    assert discover.Permutations([[0, 1, 2], [1, 0, 2]], about=math.log(2)).order == 2
+@pytest.mark.parametrize("order", [5, 60, 240])
+def test_a_wrong_order_is_refused(order):
+    with pytest.raises(GroupError, match="generators of 120 elements"):
+        discover.Permutations([[1, 2, 3, 4, 0], [1, 0, 2, 3, 4]], order=order).elements()
+
+
+@pytest.mark.parametrize("order", [0, -3, "7", True, 2.0])
+def test_an_order_is_a_positive_whole_number(order):
+    with pytest.raises(GroupError, match="a positive whole number"):
+        discover.Permutations([[1, 0]], order=order)
+
+
+def test_identities_among_generators():
+    assert discover.Permutations([[0, 1, 2], [1, 0, 2]]).order == 2
+
+
+def test_membership_in_many_classes_needs_no_chain():
+    labels = torch.arange(1000) % 2
+    group = discover.group_of(labels)
+    assert group.contains(group.haar(3, generator=torch.Generator().manual_seed(0))).tolist() == [True] * 3
+    assert not bool(group.contains(torch.arange(1000).roll(1)))
+    assert not bool(group.contains(torch.zeros(1000, dtype=torch.int64)))
 
 
 def test_uniform_elements():

@@ -390,3 +390,9 @@ def test_two_hundred_groups_take_less_than_two_seconds():
         discover.sharing(normal(9, 9, generator=generator), data + torch.eye(81), 200, discover.Candidates(candidates))
         best = min(best, time.process_time() - start)
     assert best < 2.0
+
+
+@pytest.mark.parametrize("statistic", [torch.zeros(6, 6), 0.1 * torch.randn(6, 6, generator=seeded())], ids=["zero", "noise"])
+def test_mdl_claims_nothing_from_a_statistic_that_may_be_zero(statistic):
+    assert discover.sharing(statistic, 1.0, 100, discover.MDL()).verdict.startswith("cannot tell: the statistic does not differ from zero")
+    assert discover.sharing(statistic + 1, 1.0, 100, discover.MDL()).verdict.startswith("1 value for 36 parameters")

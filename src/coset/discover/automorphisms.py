@@ -39,7 +39,8 @@ class Automorphisms(Permutations):
     """
 
     def __init__(self, generators: Any, shape: tuple[int, ...], order: int | None = None, about: float | None = None):
-        super().__init__(generators, order, about)
+        super().__init__(generators, order)
+        self.about = about
         self.shape = tuple(shape)
 
     @property
@@ -67,6 +68,11 @@ class Young(Automorphisms):
         labels = self.labels.to(keys.device)
         mixed = keys.gather(-1, labels[keys].argsort(dim=-1, stable=True))
         return torch.empty_like(mixed).scatter_(-1, labels.argsort(dim=-1, stable=True).expand_as(mixed), mixed)
+
+    def contains(self, g: Tensor) -> Tensor:
+        """Whether permutations (..., n) keep every thing in its class, of shape (...)."""
+        labels = self.labels.to(g.device)
+        return (labels[g] == labels).all(-1) & (g.sort(-1).values == torch.arange(self.n, device=g.device)).all(-1)
 
 
 def group_of(labels: Any) -> Automorphisms:

@@ -13,7 +13,7 @@ from ..errors import InputError, explain
 from .inputs import law
 from .orbits import Invariant, invariant
 from .partition import indicator
-from .results import FEW, LEVEL, Row, Sharing, resolved
+from .results import FEW, LEVEL, Row, Sharing, nothing, resolved
 from .statistic import Observed, real
 
 TRIVIAL = "trivial"
@@ -127,14 +127,9 @@ def _projector(space: Invariant) -> Tensor:
 
 def _blank(data: Observed) -> str:
     """Why no candidate can be judged by these data; empty when they can."""
-    zero = data.present()
     if data.samples < FEW:
         return f"cannot tell: {data.samples} observations, at least {FEW} are needed"
-    if math.isnan(zero):
-        return "cannot tell: whether the statistic differs from zero could not be tested; collect more observations than entries"
-    if not zero < LEVEL:
-        return f"cannot tell: the statistic does not differ from zero (p = {zero:.2g}), so that every group fits"
-    return ""
+    return nothing(data)
 
 
 def _verdict(data: Observed, best: Row, others: list[Row], equal: list[str], gap: float, rows: list[Row]) -> str:

@@ -13,7 +13,7 @@ from ..errors import GroupError, describe, explain
 from ..groups.numeric import Device, Dtype, integers, place
 from ..groups.permuting import Permuting
 from ..groups.symmetric import refuse_long_list
-from .schreier import Level, agrees, chain, orbit_lengths, sift
+from .schreier import Level, agrees, chain, inside, members, orbit_lengths, sift
 
 SMALL, LONG = 64, 10**15
 """``repr`` works an order out for at most so many things, and writes out orders below this."""
@@ -27,7 +27,6 @@ class Permutations(Permuting):
     Args:
         generators: (k, n) integers; none of them, shape (0, n), is the trivial group.
         order: the number of elements where it is known; it is checked when the chain is built.
-        about: the logarithm of the order, where that is known to 1e-9; the order is worked out exactly from it, fast.
 
     Raises:
         GroupError: when a row is no permutation; when the order turns out to be another one.
@@ -38,15 +37,22 @@ class Permutations(Permuting):
         362880
     """
 
-    def __init__(self, generators: Any, order: int | None = None, about: float | None = None):
+    about: float | None = None
+    """The logarithm of the order, where a program that is trusted has counted it: the exact order then needs no chain."""
+
+    def __init__(self, generators: Any, order: int | None = None):
         self.generators = checked(generators)
         self.n = self.generators.shape[1]
-        self.known, self.about = order, about
+        if order is not None and (not isinstance(order, int) or isinstance(order, bool) or order < 1):
+            raise GroupError(explain(f"order={order!r}", "a positive whole number", "leave it out where it is not known"))
+        self.known = order
 
     @cached_property
     def levels(self) -> list[Level]:
         """The chain of stabilizers."""
         levels = chain(self.generators, self.known, self.about)
+        if not members(levels, self.generators):  # the declared order is too small
+            levels = chain(self.generators)
         order = math.prod(len(level.cosets) for level in levels)
         if self.known is not None and order != self.known:
             raise GroupError(explain(f"generators of {order} elements", f"{self.known} elements, as declared", "correct the order"))
@@ -95,8 +101,7 @@ class Permutations(Permuting):
 
     def contains(self, g: Tensor) -> Tensor:
         """Whether permutations (..., n) belong to the group, of shape (...)."""
-        numbers, left = sift([level.to(g.device) for level in self.levels], g.reshape(-1, self.n))
-        return ((numbers >= 0).all(1) & (left == torch.arange(self.n, device=g.device)).all(1)).reshape(g.shape[:-1])
+        return inside([level.to(g.device) for level in self.levels], g.reshape(-1, self.n)).reshape(g.shape[:-1])
 
     def haar(self, *batch: int, generator: torch.Generator | None = None, dtype: Dtype = None, device: Device = None) -> Tensor:
         """Independent uniform elements, without a list."""

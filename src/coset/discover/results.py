@@ -200,6 +200,14 @@ def resolved(data: Observed) -> float:
     return math.sqrt(2 * float(data.variance.median()) * price)
 
 
+def nothing(data: Observed) -> str:
+    """Why a statistic that may be zero says nothing; empty where it differs from zero."""
+    zero = data.present()
+    if math.isnan(zero):
+        return "cannot tell: whether the statistic differs from zero could not be tested; collect more observations than entries"
+    return "" if zero < LEVEL else f"cannot tell: the statistic does not differ from zero (p = {zero:.2g}), so that every group fits"
+
+
 def shared(data: Observed, labels: Tensor, fit: Fit, gap: float, close: float, resolution: float) -> str:
     """What may be claimed of a partition."""
     free, p = len(counts(labels)), len(data.mean)
@@ -213,5 +221,7 @@ def shared(data: Observed, labels: Tensor, fit: Fit, gap: float, close: float, r
         return singular(data, fit)
     if fit.p_value < LEVEL:
         return f"cannot tell: the shortest description shares values that differ (p = {fit.p_value:.2g})"
+    if free == 1 and (silent := nothing(data)):
+        return silent
     many = f"{counted(free, 'value')} for {counted(p, 'parameter')}"
     return f"{many}, up to differences of {resolution:.2g} that {data.samples} observations cannot see"

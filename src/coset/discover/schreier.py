@@ -50,6 +50,17 @@ def sift(levels: list[Level], g: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(numbers, 1) if numbers else g.new_zeros(len(g), 0), g
 
 
+def inside(levels: list[Level], g: Tensor) -> Tensor:
+    """(N,) whether elements (N, n) belong to the group."""
+    numbers, left = sift(levels, g)
+    return (numbers >= 0).all(1) & (left == torch.arange(g.shape[1], device=g.device)).all(1)
+
+
+def members(levels: list[Level], g: Tensor) -> bool:
+    """Whether all elements (N, n) belong to the group."""
+    return bool(inside(levels, g).all())
+
+
 def chain(generators: Tensor, order: int | None = None, about: float | None = None) -> list[Level]:
     """The stabilizer chain of the group that permutations (k, n) generate.
 
