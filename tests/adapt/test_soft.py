@@ -181,3 +181,19 @@ def test_targets_that_do_not_fit_the_outputs_are_refused():
         adapt.SoftSymmetry({}).fit(torch.nn.Linear(4, 3), x, torch.tensor([0, 1, 2] * 2 + [3] * 3), adapt.Categorical())
     with pytest.raises(InputError, match="as the outputs"):
         adapt.SoftSymmetry({}).fit(torch.nn.Linear(4, 3), x, torch.randn(9, 2))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+def test_rounding_is_no_evidence_against_a_symmetry(noise):
+    group, draw = groups.Cyclic(6), torch.Generator().manual_seed(2)
+    truth = torch.tensordot(torch.randn(6, generator=draw), torch.stack([torch.eye(6).roll(k, 0) for k in range(6)]), 1)
+    x = torch.randn(60, 6, generator=draw)
+    y = x @ truth.T + noise * torch.randn(60, 6, generator=draw)
+    soft = adapt.SoftSymmetry({"weight": [actions.Regular(group) >> actions.Regular(group)]})
+    found = soft.fit(torch.nn.Linear(6, 6, bias=False), x, y, adapt.Gaussian())
+    assert float(found.effective["weight"][1]) < 6  # of 30
+
+
+def test_a_likelihood_is_an_object():
+    with pytest.raises(InputError, match="Gaussian"):
+        adapt.SoftSymmetry({}).fit(torch.nn.Linear(4, 3), torch.randn(9, 4), torch.randn(9, 3), "gauss")

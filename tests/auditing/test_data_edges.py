@@ -101,3 +101,12 @@ def test_noise_is_not_interpolated_by_the_pose_that_is_left_out():
     x = normal(400, 4)
     report = fast(x, x.sum(1) + 0.3 * normal(400, 1, 1)[:, 0], actions.Permute(groups.Generated([[1, 2, 3, 0]]), -1))
     assert report.pose_out.error < 1
+
+
+def test_predictions_of_another_length_and_numbers_without_squares_are_refused():
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    action = actions.Vectors(groups.Orthogonal(3))
+    with pytest.raises(InputError, match="one for each"):
+        coset.audit_data(x, x.norm(dim=1), action, model=lambda x, y: lambda z: torch.zeros(3))
+    with pytest.raises(InputError, match="squares are finite"):
+        coset.audit_data(x.double() * 1e200, x.norm(dim=1), action)

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..errors import InputError, describe, explain
 
+LEAST = 1e-8
+"""The least noise that is fitted, in units of the variance of the targets."""
+
 
 class Likelihood(abc.ABC):
     """Abstract: how targets scatter around outputs.
@@ -41,7 +44,7 @@ class Gaussian(Likelihood):
     """Targets (B, c) with independent noise of one variance.
 
     Args:
-        variance: of the noise; fitted when left out.
+        variance: of the noise; fitted when left out, to at least 1e-8 of the targets' variance: below it rounding would count as evidence.
 
     Raises:
         InputError: for a variance that is not positive.
@@ -56,7 +59,7 @@ class Gaussian(Likelihood):
     def __init__(self, variance: float | None = None):
         if variance is not None and not (math.isfinite(variance) and variance > 0):
             raise InputError(explain(f"the variance {variance}", "a positive number", "leave it out to fit it"))
-        self.fixed, self.noise = variance is not None, variance
+        self.fixed, self.noise, self.least = variance is not None, variance, 1e-12
 
     def start(self, targets: Tensor) -> None:
         """Begin with half of the targets' variance."""
@@ -64,7 +67,7 @@ class Gaussian(Likelihood):
             spread = float(targets.double().var())
             if not spread > 0:
                 raise InputError(explain("targets that are all equal", "targets that vary", "there is nothing to fit"))
-            self.noise = spread / 2
+            self.noise, self.least = spread / 2, LEAST * spread
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Refuse other shapes."""
@@ -82,7 +85,7 @@ class Gaussian(Likelihood):
         """The variance of the residuals, for the degrees of freedom that are left."""
         if not self.fixed:
             gap = float((targets.reshape(outputs.shape) - outputs).square().sum())
-            self.noise = max(gap / max(outputs.numel() - used, 1.0), 1e-12)
+            self.noise = max(gap / max(outputs.numel() - used, 1.0), self.least)
 
 
 class Categorical(Likelihood):

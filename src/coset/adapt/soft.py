@@ -122,6 +122,8 @@ class SoftSymmetry:
                 targets that do not fit the outputs, and numbers that are not finite.
         """
         inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
+        if likelihood is not None and not isinstance(likelihood, Likelihood):
+            raise InputError(explain(f"likelihood={likelihood!r}", "Gaussian() or Categorical()", "pass for instance adapt.Gaussian()"))
         before, settled = -math.inf, False
         with evaluation(model):
             problem = _Problem(self, model, inputs, targets, likelihood or Gaussian())

@@ -76,7 +76,7 @@ def _fitted(seen: Observed, rows: Tensor, model: Any) -> Predict:
         if not callable(model):
             raise InputError(explain(f"{describe(model)} as model", "an estimator with fit and predict, or (x, y) -> predict", "pass one"))
         made = model(part.x, part.values)
-        return lambda x: _checked(made(x), seen)
+        return lambda x: _checked(made(x), seen, len(table(x)))
     own = copy.deepcopy(model)
     if type(own).__module__.startswith("coset"):
         own.fit(part.x, part.values)
@@ -102,9 +102,11 @@ def _votes(own: Any, x: Tree, seen: Observed) -> Tensor:
     return full
 
 
-def _checked(found: Any, seen: Observed) -> Tensor:
-    """Predictions as finite rows of numbers."""
+def _checked(found: Any, seen: Observed, count: int | None = None) -> Tensor:
+    """Predictions as finite rows of numbers, ``count`` of them where that is known."""
     y = table(torch.as_tensor(found).detach()).to(device=seen.device, dtype=torch.float64)
+    if count is not None and len(y) != count:
+        raise InputError(explain(f"{len(y)} predictions for {count} inputs", "one for each", "check the model"))
     if y.shape[1] != seen.values.shape[1] or not bool(torch.isfinite(y).all()):
         raise InputError(
             explain(f"predictions {describe(y)}", f"finite rows of {seen.values.shape[1]} numbers, as the targets", "check the model")

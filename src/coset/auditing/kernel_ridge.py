@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import InputError, explain
 from ..tree import Tree
 from .data_inputs import table
 
@@ -48,6 +49,9 @@ class KernelRidge:
             loss = float(missed.square().mean())
             if loss < best:
                 best, self.weights = loss, weights
+        if best == torch.inf:
+            given = f"inputs as large as {float(self.rows.abs().max()):.2g}, targets as large as {float(y.abs().max()):.2g}"
+            raise InputError(explain(given, "numbers whose squares are finite", "divide them by their size"))
         return self
 
     def predict(self, x: Tree) -> Tensor:

@@ -188,6 +188,9 @@ def bilevel(
         [[0, 0, 0, 0]]
     """
     method, trained = method or Bilevel(), inner or Newton()
+    if not isinstance(module, nn.Module) or not isinstance(method, Bilevel) or isinstance(parameters, str):
+        given = f"module {type(module).__name__}, parameters {parameters!r}, method {type(method).__name__}"
+        raise InputError(explain(given, "a torch module, a list of names, Bilevel()", 'pass for instance bilevel(net, ["weight"], ...)'))
     problem = Problem(module, tuple(parameters), (train_loss, validation_loss), trained.decay)
     best, least = None, math.inf
     for _ in range(method.restarts):
@@ -219,6 +222,8 @@ class Problem:
         self.objectives, self.decay = objectives, decay
         for objective in self.objectives:
             value = objective(_bound(module, self.known))
+            if not isinstance(value, Tensor):
+                raise InputError(explain(f"a loss {value!r}", "a scalar tensor", "return the mean over samples, with its gradient"))
             if value.dim() or not bool(value.isfinite()):
                 raise InputError(explain(f"a loss {value}", "a finite scalar", "return the mean over samples"))
 

@@ -311,6 +311,9 @@ def _orbits(permutations: Tensor) -> int:
 
 
 def _pick(group: Finite, element: int) -> Tree:
+    if not isinstance(element, int) or not 0 <= element < group.order:
+        given = f"the element {element!r} of {group}"
+        raise GroupError(explain(given, f"a position in its list, 0 to {group.order - 1}", "see group.elements()"))
     return tree_map(lambda t: t[element : element + 1], group.elements())
 
 

@@ -100,6 +100,10 @@ def subspace(
         2
     """
     x, y = _checked(x, y, p)
+    if not isinstance(particles, int) or particles < 1 or not scale > 0:
+        raise InputError(
+            explain(f"particles={particles!r}, scale={scale!r}", "one particle or more, of a positive scale", "leave them out")
+        )
     generator = generator or torch.Generator().manual_seed(0)
     order = torch.randperm(len(x), generator=generator)
     halves = [(x[rows], y[rows]) for rows in (order[: len(x) // 2], order[len(x) // 2 :])]
