@@ -292,6 +292,7 @@ def main() -> None:
     add("--depth", type=int, default=20, choices=(20, 32, 44, 56), help="of the network")
     add("--only", default="", help="rows to train and test, separated by semicolons; all when left out, '-' for none")
     options = experiment.parse()
+    experiment.title += f", ResNet{options.depth}"
     source, weights = data("cifar10"), data("cifar10_weights")
     if source is None or weights is None:
         return
