@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import json
 import math
 from pathlib import Path
@@ -12,12 +13,12 @@ from torch import Tensor
 from ..tree import children, is_container
 
 
-class Saved:
+class Saved(abc.ABC):
     """What every report can do with its ``to_dict``."""
 
+    @abc.abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries; numbers that are not finite become None."""
-        raise NotImplementedError
 
     def to_json(self, path: str | Path | None = None) -> str:
         """All findings as JSON, also written to ``path`` when given."""
